@@ -1,0 +1,64 @@
+# make demo | make test: all the set-up they need, in .venv of this folder.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD_TOOLS := scikit-build-core nanobind cmake ninja
+NEEDED := cc c++ make $(PYTHON)
+APT_BUILD := build-essential python3-dev python3-venv
+APT_DEV := $(APT_BUILD) mosquitto mosquitto-clients socat valgrind clang clang-format libclang-rt-14-dev \
+  qemu-system-arm qemu-system-misc qemu-user gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-unknown-elf \
+  picolibc-riscv64-unknown-elf gcc-xtensa-lx106 picolibc-xtensa-lx106-elf gcc-aarch64-linux-gnu g++-aarch64-linux-gnu \
+  gcc-arm-linux-gnueabihf
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help dev demo test test-long bench lint docs native clean
+help:
+	@echo "make demo       build what the demo needs and run it"
+	@echo "make test       build everything and run the tests (under 20 minutes)"
+	@echo "make dev        apt packages (as root or with sudo) and .venv with every extra"
+	@echo "make test-long  the long tests;  make bench  the tables;  make lint  ruff, mypy, clang-format"
+
+# --- set-up: each stamp is made once and made again when pyproject.toml changes
+$(VENV)/.created:
+	@tools/apt-ensure $(APT_BUILD)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(BUILD_TOOLS)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.created pyproject.toml
+	$(BIN)/pip install -q --no-build-isolation -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created pyproject.toml
+	@tools/apt-ensure $(APT_DEV)
+	$(BIN)/pip install -q 'torch==2.13.0'
+	$(BIN)/pip install -q --no-build-isolation -e '.[dev]'
+	@touch $@
+
+dev: $(VENV)/.dev
+
+# rebuilds the extension in place after a change in native/ or device_fw/rlwe
+native: $(VENV)/.created
+	$(BIN)/pip install -q --no-build-isolation --no-deps -e .
+
+demo: $(VENV)/.demo
+	$(BIN)/blindsight demo
+
+test: dev
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: dev
+	$(BIN)/python -m pytest -m long
+
+bench: dev
+	$(BIN)/python -m bench
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
+
+clean:
+	rm -rf build $(VENV)
