@@ -1,8 +1,9 @@
 """Train the zoo networks: `python -m blindsight.models.train mnist --data DIR --out DIR`.
 
-DIR (or BLINDSIGHT_DATA) holds the image packs (mnist.npz, fashion_mnist.npz, cifar10_*.npz). Stochastic gradient
-descent with Nesterov momentum and a one-cycle learning rate (Smith and Topin 2018); batches are augmented by shifts
-and, where a mirrored picture keeps its class, flips. A checkpoint follows every epoch, so a stopped run goes on.
+DIR (or BLINDSIGHT_DATA) holds the image packs (mnist.npz, fashion_mnist.npz, cifar10_*.npz). Stochastic
+gradient descent with Nesterov momentum and a one-cycle learning rate (Smith and Topin 2018); batches are
+augmented by shifts and, where a mirrored picture keeps its class, flips. A checkpoint follows every epoch, so
+a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -41,18 +42,42 @@ class Recipe:
 
 RECIPES = {
     "mnist": Recipe(LeNet, ("mnist.npz",), "mnist.npz", (0.13066,), (0.308108,), 12, 128, 0.05, 2, False),
-    "fashion": Recipe(FashionNet, ("fashion_mnist.npz",), "fashion_mnist.npz", (0.286041,), (0.353024,),
-                      14, 128, 0.1, 1, True),
-    "cifar": Recipe(CompactResNet, tuple(f"cifar10_train_{i}.npz" for i in range(1, 6)), "cifar10_test.npz",
-                    (0.4914, 0.482158, 0.446531), (0.247032, 0.243485, 0.261588), 24, 128, 0.2, 3, True),
+    "fashion": Recipe(
+        FashionNet,
+        ("fashion_mnist.npz",),
+        "fashion_mnist.npz",
+        (0.286041,),
+        (0.353024,),
+        14,
+        128,
+        0.1,
+        1,
+        True,
+    ),
+    "cifar": Recipe(
+        CompactResNet,
+        tuple(f"cifar10_train_{i}.npz" for i in range(1, 6)),
+        "cifar10_test.npz",
+        (0.4914, 0.482158, 0.446531),
+        (0.247032, 0.243485, 0.261588),
+        24,
+        128,
+        0.2,
+        3,
+        True,
+    ),
 }
 
 
 def read_packs(folder: Path, names: tuple[str, ...], part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures uint8 (N, H, W, C) and labels int64 (N,) of one part (`train` or `test`) of the packs that exist."""
+    """Pictures uint8 (N, H, W, C) and labels int64 (N,) of one part (`train` or `test`) of the packs that
+    exist.
+    """
     packs = [np.load(folder / n, allow_pickle=False) for n in names if (folder / n).exists()]
     if not packs:
-        raise FileNotFoundError(f"none of {', '.join(names)} in {folder}: pass --data DIR or set BLINDSIGHT_DATA")
+        raise FileNotFoundError(
+            f"none of {', '.join(names)} in {folder}: pass --data DIR or set BLINDSIGHT_DATA"
+        )
     x = np.concatenate([p[f"x_{part}"] for p in packs])
     y = np.concatenate([p[f"y_{part}"] for p in packs])
     return (x if x.ndim == 4 else x[..., None]), y.astype(np.int64)
@@ -76,24 +101,31 @@ def augment(x: Tensor, recipe: Recipe, rng: torch.Generator) -> Tensor:
     if recipe.flip:
         mirror = torch.rand(n, generator=rng) < 0.5
         columns[mirror] = columns[mirror].flip(1)
-    return padded[torch.arange(n)[:, None, None, None], torch.arange(x.shape[1])[None, :, None, None], rows,
-                  columns[:, None, None, :]]
+    return padded[
+        torch.arange(n)[:, None, None, None],
+        torch.arange(x.shape[1])[None, :, None, None],
+        rows,
+        columns[:, None, None, :],
+    ]
 
 
 def accuracy(module: nn.Module, x: Tensor, y: Tensor) -> float:
     """Top-1 accuracy, batch norm and dropout in evaluation mode."""
     module.eval()
     with torch.no_grad():
-        hits = sum(int((module(x[i:i + 500]).argmax(1) == y[i:i + 500]).sum()) for i in range(0, len(x), 500))
+        hits = sum(
+            int((module(x[i : i + 500]).argmax(1) == y[i : i + 500]).sum()) for i in range(0, len(x), 500)
+        )
     return hits / len(x)
 
 
-def train(name: str, data: Path, out: Path, epochs: int | None = None, seed: int = 1,
-          limit_s: float | None = None) -> float:
+def train(
+    name: str, data: Path, out: Path, epochs: int | None = None, seed: int = 1, limit_s: float | None = None
+) -> float:
     """Train zoo network `name`, write `out/name.pt` (state dict) and return the test accuracy.
 
-    With `limit_s` the schedule also follows the clock, so that the run ends, fully annealed, within that time on a
-    machine of any speed; such a run is not reproducible to the bit.
+    With `limit_s` the schedule also follows the clock, so that the run ends, fully annealed, within that time
+    on a machine of any speed; such a run is not reproducible to the bit.
     """
     recipe = RECIPES[name]
     torch.manual_seed(seed)
@@ -104,7 +136,9 @@ def train(name: str, data: Path, out: Path, epochs: int | None = None, seed: int
     y = torch.from_numpy(y_train)
     module = recipe.factory()
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.SGD(module.parameters(), recipe.rate, 0.9, weight_decay=recipe.decay, nesterov=True)
+    optimiser = torch.optim.SGD(
+        module.parameters(), recipe.rate, 0.9, weight_decay=recipe.decay, nesterov=True
+    )
     steps, total = len(y) // recipe.batch, epochs or recipe.epochs
     checkpoint, epoch, spent = out / f"{name}.checkpoint.pt", 0, 0.0
     out.mkdir(parents=True, exist_ok=True)
@@ -126,23 +160,35 @@ def train(name: str, data: Path, out: Path, epochs: int | None = None, seed: int
             rate = recipe.rate * (at / 0.25 if at < 0.25 else (1 - at) / 0.75)
             for group in optimiser.param_groups:
                 group["lr"] = rate + 1e-4
-            pick = order[step * recipe.batch:(step + 1) * recipe.batch]
+            pick = order[step * recipe.batch : (step + 1) * recipe.batch]
             x = augment(normalise(x_train[pick.numpy()], recipe), recipe, rng)
-            loss = F.cross_entropy(module(x.contiguous(memory_format=torch.channels_last)), y[pick],
-                                   label_smoothing=0.05)
+            loss = F.cross_entropy(
+                module(x.contiguous(memory_format=torch.channels_last)), y[pick], label_smoothing=0.05
+            )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             if step % 100 == 99:
-                print(f"{name} {epoch} {step + 1}/{steps} loss {loss.item():.3f} "
-                      f"{(step + 1) * recipe.batch / (time.monotonic() - start):.0f} images/s", flush=True)
+                print(
+                    f"{name} {epoch} {step + 1}/{steps} loss {loss.item():.3f} "
+                    f"{(step + 1) * recipe.batch / (time.monotonic() - start):.0f} images/s",
+                    flush=True,
+                )
         spent += time.monotonic() - start
         epoch += 1
         if limit_s is not None and spent >= limit_s:
             total = epoch
         print(f"{name} epoch {epoch}/{total} test {accuracy(module, xt, yt):.4f} {spent:.0f} s", flush=True)
-        torch.save({"module": module.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch,
-                    "total": total, "spent": spent}, checkpoint)
+        torch.save(
+            {
+                "module": module.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "epoch": epoch,
+                "total": total,
+                "spent": spent,
+            },
+            checkpoint,
+        )
     torch.save(module.state_dict(), out / f"{name}.pt")
     return accuracy(module, xt, yt)
 
@@ -155,12 +201,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--limit-s", type=float, help="let the schedule follow the clock: end within this many seconds")
+    parser.add_argument(
+        "--limit-s", type=float, help="let the schedule follow the clock: end within this many seconds"
+    )
     args = parser.parse_args()
     if args.data is None:
         parser.error("pass --data DIR or set BLINDSIGHT_DATA")
     torch.set_num_threads(args.threads)
-    print(f"{args.name}: {train(args.name, Path(args.data), args.out, args.epochs, args.seed, args.limit_s):.4f}")
+    print(
+        f"{args.name}: {train(args.name, Path(args.data), args.out, args.epochs, args.seed, args.limit_s):.4f}"
+    )
 
 
 if __name__ == "__main__":

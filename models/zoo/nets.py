@@ -1,8 +1,8 @@
 """The networks Blindsight ships, as plain PyTorch modules.
 
-Each takes float32 (N, C, H, W) = (x / 255 - mean) / std and returns logits (N, 10). They are small on purpose: in the
-secure run a ReLU costs about 28 bytes and every tensor that feeds a linear layer is opened once, so few wide early
-activations matter more than few weights.
+Each takes float32 (N, C, H, W) = (x / 255 - mean) / std and returns logits (N, 10). They are small on
+purpose: in the secure run a ReLU costs about 28 bytes and every tensor that feeds a linear layer is opened
+once, so few wide early activations matter more than few weights.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 
 class LeNet(nn.Module):
-    """MNIST: two 5x5 convolutions with max-pooling and two fully connected layers (LeCun et al. 1998, with ReLU)."""
+    """MNIST: two 5x5 convolutions with max-pooling and two fully connected layers (LeCun et al. 1998, with
+    ReLU).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,9 +40,14 @@ class FashionNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            _conv_bn(1, 16), nn.ReLU(), nn.MaxPool2d(2),
-            _conv_bn(16, 32), nn.ReLU(), nn.MaxPool2d(2),
-            _conv_bn(32, 64), nn.ReLU(),
+            _conv_bn(1, 16),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            _conv_bn(16, 32),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            _conv_bn(32, 64),
+            nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
         )
         self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10))
@@ -69,8 +76,10 @@ class CompactResNet(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(_conv_bn(3, 16), nn.ReLU())
         self.blocks = nn.Sequential(
-            Residual(16, 32, 2), Residual(32, 32, 1),
-            Residual(32, 64, 2), Residual(64, 64, 1),
+            Residual(16, 32, 2),
+            Residual(32, 32, 1),
+            Residual(32, 64, 2),
+            Residual(64, 64, 1),
             Residual(64, 96, 2),
         )
         self.head = nn.Linear(96, 10)
