@@ -1,0 +1,194 @@
+"""The material store: slots on disk, encrypted at rest, each used exactly once.
+
+Adversary: someone who later reads the disk, a crash or power cut at any point, a backup restored behind the peer's back. A slot's masks hide
+activations, so a slot used twice, or readable after use, is a leak.
+
+- Burn first: `reserve` moves the durable cursor past the index before it returns a byte of the slot (`cursor.py`).
+- Batches are sealed with ChaCha20-Poly1305 under a key of their own in a file of its own; nonce = slot index, associated data = batch id.
+  When the batch's last slot is burnt, key and batch are deleted: what a disk still holds is unreadable.
+- Both parties keep the same batches under the same ids; `common` finds them after a crash that left one side with a batch more.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from blindsight.offline.cursor import Cursor, write_durably
+
+_TAG = 16
+
+
+class StoreError(Exception):
+    """The store cannot serve the request; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`count` slots from index `first`; `id` (32 hex digits) was agreed by both parties."""
+
+    id: str
+    first: int
+    count: int
+
+
+class Store:
+    """One party's pool of slots for one plan and ingest kind, in the folder `path`. One process at a time opens it."""
+
+    def __init__(self, path: Path, slot_bytes: int) -> None:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path, self._slot_bytes = path, slot_bytes
+        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            import fcntl
+
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StoreError(f"{path} is in use by another process: stop it first") from None
+        self._cursor = Cursor(path / "cursor")
+        self._batches = sorted((self._read_meta(p) for p in path.glob("*.json")), key=lambda b: b.first)
+        self._drop_used()
+
+    def _read_meta(self, path: Path) -> Batch:
+        try:
+            meta = json.loads(path.read_text())
+            batch = Batch(str(meta["id"]), int(meta["first"]), int(meta["count"]))
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{path} is damaged: run `blindsight material purge`") from None
+        if batch.id != path.stem:
+            raise StoreError(f"{path} names another batch: run `blindsight material purge`")
+        return batch
+
+    # --- what is there
+
+    @property
+    def cursor(self) -> int:
+        """The first index never burnt."""
+        return self._cursor.next
+
+    @property
+    def batches(self) -> list[Batch]:
+        return list(self._batches)
+
+    @property
+    def left(self) -> int:
+        """Slots that can still be reserved."""
+        return sum(max(0, b.first + b.count - max(b.first, self.cursor)) for b in self._batches)
+
+    @property
+    def end(self) -> int:
+        """The first index no batch reaches: where the next batch begins."""
+        return max([self.cursor, *(b.first + b.count for b in self._batches)])
+
+    # --- production
+
+    def append(self, batch_id: str, first: int, slots: Sequence[bytes]) -> None:
+        """Add a batch made together with the peer. Durable when it returns; a crash before leaves nothing usable.
+
+        Raises:
+            StoreError: the batch overlaps another or begins below the cursor, or a slot has another size than the plan's.
+        """
+        if first < self.end:
+            raise StoreError(f"a batch at index {first} would reuse indices below {self.end}")
+        if any(len(s) != self._slot_bytes for s in slots):
+            raise StoreError(f"every slot of this plan holds {self._slot_bytes} bytes")
+        key = os.urandom(32)
+        aead = ChaCha20Poly1305(key)
+        sealed = b"".join(
+            aead.encrypt(_nonce(first + i), slot, batch_id.encode()) for i, slot in enumerate(slots)
+        )
+        batch = Batch(batch_id, first, len(slots))
+        write_durably(self._path / f"{batch_id}.key", key)
+        write_durably(self._path / f"{batch_id}.bin", sealed)
+        meta = {"id": batch_id, "first": first, "count": len(slots)}
+        write_durably(self._path / f"{batch_id}.json", json.dumps(meta).encode())
+        self._batches.append(batch)
+
+    # --- consumption
+
+    def reserve(self, index: int) -> bytes:
+        """Burn every slot up to and including `index`, durably, then return its bytes.
+
+        Raises:
+            StoreError: the index was burnt before, or no batch holds it.
+        """
+        if index < self.cursor:
+            raise StoreError(
+                f"slot {index} was used before (this side is at {self.cursor}): "
+                "the peer's store is an old copy; purge the material on both servers"
+            )
+        batch = next((b for b in self._batches if b.first <= index < b.first + b.count), None)
+        self._cursor.burn_to(index + 1)
+        if batch is None:
+            raise StoreError(f"no material at slot {index}")
+        try:
+            data = self._open_slot(batch, index)
+        finally:
+            self._drop_used()
+        return data
+
+    def jump(self, to: int) -> None:
+        """Burn every slot below `to` (the peer is further)."""
+        self._cursor.burn_to(to)
+        self._drop_used()
+
+    def keep_common(self, peer: list[tuple[str, int, int]]) -> None:
+        """Drop the batches that the peer, which lists (id, first, count), does not have; their indices stay burnt."""
+        for batch in list(self._batches):
+            if (batch.id, batch.first, batch.count) not in peer:
+                self._delete(batch)
+
+    def purge(self) -> int:
+        """Destroy all material; returns how many unused slots went."""
+        left = self.left
+        self._cursor.burn_to(self.end)
+        self._drop_used()
+        for stray in (*self._path.glob("*.key"), *self._path.glob("*.bin"), *self._path.glob("*.part")):
+            _wipe(stray)
+        return left
+
+    def close(self) -> None:
+        self._cursor.close()
+        os.close(self._lock)
+
+    def _open_slot(self, batch: Batch, index: int) -> bytes:
+        size = self._slot_bytes + _TAG
+        try:
+            key = (self._path / f"{batch.id}.key").read_bytes()
+            with open(self._path / f"{batch.id}.bin", "rb") as file:
+                file.seek((index - batch.first) * size)
+                sealed = file.read(size)
+            return ChaCha20Poly1305(key).decrypt(_nonce(index), sealed, batch.id.encode())
+        except (OSError, InvalidTag, ValueError):
+            raise StoreError(f"slot {index} is damaged: run `blindsight material purge`") from None
+
+    def _drop_used(self) -> None:
+        for batch in list(self._batches):
+            if batch.first + batch.count <= self.cursor:
+                self._delete(batch)
+
+    def _delete(self, batch: Batch) -> None:
+        """The key first: from then on what is left of the batch is noise."""
+        for suffix in ("key", "json", "bin"):
+            _wipe(self._path / f"{batch.id}.{suffix}")
+        self._batches.remove(batch)
+
+
+def _wipe(path: Path) -> None:
+    """Overwrite a key before unlinking it (of no use on copy-on-write disks, harmless there); other files are just unlinked."""
+    if path.suffix == ".key" and path.exists():
+        with open(path, "r+b") as file:
+            file.write(bytes(path.stat().st_size))
+            file.flush()
+            os.fsync(file.fileno())
+    path.unlink(missing_ok=True)
+
+
+def _nonce(index: int) -> bytes:
+    return struct.pack("<QI", index, 0)
