@@ -17,7 +17,7 @@ from blindsight.wire.fields import str8
 
 DEVICE = re.compile(r"[a-z0-9-]{1,32}")
 MODEL = re.compile(r"[a-z0-9._-]{1,64}")
-FLEET = "fleet"  # stands for the device in the RLWE derivations of an opt-in fleet-wide key; no device is called so
+FLEET = "fleet"  # stands for the device in the RLWE derivations of an opt-in fleet-wide key; no device has it
 
 KEY_BYTES = 32
 IMAGE_BYTES = 16

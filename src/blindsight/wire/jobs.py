@@ -1,0 +1,197 @@
+"""What a cloud worker and a helper worker say to each other (docs/wire.md section 7): requests, refusals,
+HELLO.
+
+Both ends are authenticated, yet neither trusts the other's lengths: every field is checked for type and range
+here. Nothing in these messages is secret; the manifest names device and image, and the salt of its
+commitments never appears.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Self
+
+from blindsight.wire import keys
+from blindsight.wire.errors import WireError
+
+MAX_MANIFEST = 1 << 23
+MAX_POLYS = 1 << 27
+ON_DEMAND = -1
+_PAIR = re.compile(r"[a-z0-9-]{1,32}")
+
+
+class Code(enum.IntEnum):
+    """Refusals beside the failure codes 1..6 of `result.FailureCode`."""
+
+    AGAIN = 16
+    ANSWERED = 17
+    RERUN = 18
+    LOST = 19
+
+
+class Refused(Exception):
+    """The helper declines; `code` and `reason` travel, so the reason holds no secret."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"{reason} (code {code})")
+        self.code = code
+        self.reason = reason
+
+    def message(self) -> dict[str, Any]:
+        """As a CONTROL message."""
+        return {"op": "refuse", "code": int(self.code), "reason": self.reason[:200]}
+
+
+def _hex(value: object, size: int, what: str) -> bytes:
+    if isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{2 * size}}}", value):
+        return bytes.fromhex(value)
+    raise WireError(f"job message: {what} is not {2 * size} lower-case hex digits")
+
+
+def _int(value: object, low: int, high: int, what: str) -> int:
+    if type(value) is int and low <= value <= high:
+        return value
+    raise WireError(f"job message: {what} is not an integer of {low} .. {high}")
+
+
+def _text(value: object, what: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise WireError(f"job message: {what} is not text")
+
+
+class _Message:
+    """JSON form of a dataclass: its fields and `op`."""
+
+    OP: ClassVar[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The CONTROL message."""
+        body = {k: v.hex() if isinstance(v, bytes) else v for k, v in asdict(self).items()}  # type: ignore[call-overload]
+        return {"op": self.OP, **body}
+
+    @classmethod
+    def from_json(cls, message: dict[str, Any]) -> Self:
+        """Checks every field; raises `WireError`."""
+        values = {}
+        for field in fields(cls):  # type: ignore[arg-type]
+            if field.name not in message:
+                raise WireError(f"job message {cls.OP!r} lacks {field.name!r}")
+            values[field.name] = _CHECKS[field.name](message[field.name])
+        return cls(**values)
+
+
+_CHECKS: dict[str, Any] = {
+    "device": lambda v: keys.check_device(_text(v, "device")),
+    "image": lambda v: _hex(v, keys.IMAGE_BYTES, "image"),
+    "attempt": lambda v: _int(v, 1, 2**32 - 1, "attempt"),
+    "model": lambda v: keys.check_model(_text(v, "model")),
+    "plan_hash": lambda v: _hex(v, 32, "plan_hash"),
+    "version": lambda v: _hex(v, 32, "version"),
+    "slot": lambda v: _int(v, ON_DEMAND, 2**53, "slot"),
+    "manifest": lambda v: _int(v, 1, MAX_MANIFEST, "manifest"),
+    "polys": lambda v: _int(v, 0, MAX_POLYS, "polys"),
+    "batch": lambda v: _hex(v, 32, "batch"),
+    "first": lambda v: _int(v, 0, 2**53, "first"),
+    "slots": lambda v: _int(v, 1, 16, "slots"),
+}
+
+
+@dataclass(frozen=True)
+class Infer(_Message):
+    """Run one attempt at one picture; `manifest` and `polys` are the byte counts of the DATA frames that
+    follow.
+    """
+
+    OP: ClassVar[str] = "infer"
+    device: str
+    image: bytes
+    attempt: int
+    model: str
+    plan_hash: bytes
+    version: bytes
+    slot: int
+    manifest: int
+    polys: int
+
+
+@dataclass(frozen=True)
+class Seal(_Message):
+    """Seal, store and send the helper's share of this attempt."""
+
+    OP: ClassVar[str] = "seal"
+    device: str
+    image: bytes
+    attempt: int
+
+
+@dataclass(frozen=True)
+class MakeMaterial(_Message):
+    """Make `slots` slots of material together, numbered from `first`."""
+
+    OP: ClassVar[str] = "material"
+    model: str
+    plan_hash: bytes
+    version: bytes
+    batch: bytes
+    first: int
+    slots: int
+
+
+Request = Infer | Seal | MakeMaterial
+PING: dict[str, Any] = {"op": "ping"}
+PONG: dict[str, Any] = {"op": "pong"}
+ACCEPT: dict[str, Any] = {"op": "accept"}
+
+
+def parse_request(message: dict[str, Any]) -> Request | None:
+    """The request in a CONTROL message; None for a ping; `WireError` otherwise."""
+    op = message.get("op")
+    if op == "ping":
+        return None
+    for kind in (Infer, Seal, MakeMaterial):
+        if op == kind.OP:
+            return kind.from_json(message)
+    raise WireError(f"job message: op {str(op)[:20]!r} is unknown")
+
+
+def expect(message: dict[str, Any], op: str) -> dict[str, Any]:
+    """`message` if it is an `op`; raises `Refused` where it refuses, `WireError` where it is anything else."""
+    if message.get("op") == "refuse":
+        raise Refused(_int(message.get("code"), 1, 255, "code"), _text(message.get("reason"), "reason")[:200])
+    if message.get("op") != op:
+        raise WireError(f"job message: {str(message.get('op'))[:20]!r} where {op!r} was expected")
+    return message
+
+
+def sealed_length(message: dict[str, Any]) -> int:
+    """The `bytes` of a `sealed` message."""
+    return _int(message.get("bytes"), 1, 1 << 20, "bytes")
+
+
+def hello(pair: str, models: dict[str, list[bytes]]) -> dict[str, Any]:
+    """What a worker adds to HELLO."""
+    known = {name: [h.hex() for h in hashes] for name, hashes in models.items()}
+    return {"pair": check_pair(pair), "models": known}
+
+
+def parse_hello(peer: dict[str, Any]) -> tuple[str, dict[str, set[bytes]]]:
+    """(pair, model name -> plan hashes) of the peer; `WireError` where malformed."""
+    models = peer.get("models")
+    if not isinstance(models, dict):
+        raise WireError("HELLO carries no models")
+    out: dict[str, set[bytes]] = {}
+    for name, hashes in models.items():
+        if not isinstance(hashes, list):
+            raise WireError("HELLO: the plan hashes of a model are a list")
+        out[keys.check_model(name)] = {_hex(h, 32, "plan hash") for h in hashes}
+    return check_pair(_text(peer.get("pair"), "pair")), out
+
+
+def check_pair(pair: str) -> str:
+    """`pair` itself if it is a pair name."""
+    if not _PAIR.fullmatch(pair):
+        raise WireError(f"pair name {pair[:40]!r}: 1 to 32 characters of a-z, 0-9 and -")
+    return pair
