@@ -158,7 +158,7 @@ def parse_request(message: dict[str, Any]) -> Request | None:
 
 
 def expect(message: dict[str, Any], op: str) -> dict[str, Any]:
-    """`message` if it is an `op`; raises `Refused` where it refuses, `WireError` where it is anything else."""
+    """`message` if it is an `op`; raises `Refused` where it refuses, else `WireError`."""
     if message.get("op") == "refuse":
         raise Refused(_int(message.get("code"), 1, 255, "code"), _text(message.get("reason"), "reason")[:200])
     if message.get("op") != op:
