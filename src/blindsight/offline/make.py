@@ -1,0 +1,80 @@
+"""Making material: the helper's masks, the homomorphic linear layers, the correlations, for a batch of inferences at once.
+
+Adversary: either server, semi-honest. Masks are uniform and fresh for every tensor and inference; the linear sides take a fresh key for
+every call (`LinearSide`). A batch that fails half-way is dropped whole at both parties.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from blindsight.channel import Channel
+from blindsight.fixed.rng import Rng, SystemRng, uniform_u32
+from blindsight.nn.network import Network
+from blindsight.nn.ops import WeightedOp
+from blindsight.offline.slot import Layout, Slot, batch_draw, split_draw
+from blindsight.ot.correlations import Correlations, Draw
+
+MAX_BATCH = 16  # inferences a linear-layer key may serve (DESIGN section 4)
+
+
+class LinearSide(Protocol):
+    """One party's half of the homomorphic linear layers. `cloud.linear` has the weights, `helper.linear` the key."""
+
+    def batch(
+        self, channel: Channel, ops: Sequence[WeightedOp], batch: int, masks: dict[str, np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
+        """Shares of W*r of every op, under a key made for this call and wiped at its end.
+
+        Args:
+            masks: tensor name -> r, `uint32` [batch, size] (helper); None at the cloud.
+
+        Returns:
+            op output name -> `uint32` [batch, size].
+        """
+        ...
+
+
+def layout(network: Network, party: int, ingest: Sequence[Draw] = ()) -> Layout:
+    """The sizes of this party's slots: the network's, after the correlations of the ingest."""
+    return Layout(party, network.masks, network.linear, (*ingest, *network.draws))
+
+
+def make_batch(
+    channel: Channel,
+    network: Network,
+    linear: LinearSide,
+    correlations: Correlations,
+    batch: int,
+    first: int = -1,
+    ingest: Sequence[Draw] = (),
+    rng: Rng | None = None,
+) -> list[Slot]:
+    """Make this party's half of `batch` slots, together with the peer, which calls it with the same numbers.
+
+    Args:
+        correlations: an interactive source on this channel (`ot.generate`).
+        first: index of the first slot; -1 for material made on demand (every slot then has index -1).
+        ingest: draws consumed before the network's (they depend on the ingest mode).
+    """
+    if not 1 <= batch <= MAX_BATCH:
+        raise ValueError(f"a batch of material serves 1 to {MAX_BATCH} inferences, not {batch}")
+    masks = None
+    if channel.party == 1:
+        source = rng or SystemRng()
+        masks = {name: uniform_u32(source, (batch, size)) for name, size in network.masks.items()}
+    shares = linear.batch(channel, network.plan.weighted, batch, masks)
+    split = []
+    for d in (*ingest, *network.draws):
+        arrays = correlations.draw(batch_draw(d, batch))
+        split.append((d, split_draw(d, batch, channel.party, arrays)))
+    return [
+        Slot(
+            index=first + b if first >= 0 else -1,
+            masks={name: r[b] for name, r in masks.items()} if masks else {},
+            linear={name: s[b].reshape(-1) for name, s in shares.items()},
+            draws=[(d, pieces[b]) for d, pieces in split],
+        )
+        for b in range(batch)
+    ]
