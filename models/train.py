@@ -43,28 +43,13 @@ class Recipe:
 RECIPES = {
     "mnist": Recipe(LeNet, ("mnist.npz",), "mnist.npz", (0.13066,), (0.308108,), 12, 128, 0.05, 2, False),
     "fashion": Recipe(
-        FashionNet,
-        ("fashion_mnist.npz",),
-        "fashion_mnist.npz",
-        (0.286041,),
-        (0.353024,),
-        14,
-        128,
-        0.1,
-        1,
-        True,
+        *(FashionNet, ("fashion_mnist.npz",), "fashion_mnist.npz", (0.286041,), (0.353024,)),
+        *(14, 128, 0.05, 1, True, 2e-4),
     ),
     "cifar": Recipe(
-        CompactResNet,
-        tuple(f"cifar10_train_{i}.npz" for i in range(1, 6)),
-        "cifar10_test.npz",
-        (0.4914, 0.482158, 0.446531),
-        (0.247032, 0.243485, 0.261588),
-        24,
-        128,
-        0.2,
-        3,
-        True,
+        *(CompactResNet, tuple(f"cifar10_train_{i}.npz" for i in range(1, 6)), "cifar10_test.npz"),
+        *((0.4914, 0.482158, 0.446531), (0.247032, 0.243485, 0.261588)),
+        *(24, 128, 0.2, 3, True),
     ),
 }
 
