@@ -1,0 +1,251 @@
+"""`blindsight infer`: both servers as two processes on this machine, no MQTT.
+
+The parent shares the pixels between the two, so it plays the picture's owner: it alone learns the results.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blindsight.app.images import load_images
+from blindsight.app.party import Task
+from blindsight.fixed.rng import SystemRng, uniform_u32
+from blindsight.nn.model import Model
+from blindsight.nn.plan import Plan
+from blindsight.offline.make import MAX_BATCH
+
+LINKS = ("lan", "wan")
+Progress = Callable[[str, int], None]
+
+
+class InferError(Exception):
+    """The run failed; one line that says why."""
+
+
+def infer(
+    model_path: Path,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    link: str = "lan",
+    batch: int = MAX_BATCH,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Classify pictures with two local server processes.
+
+    Args:
+        model_path: M.bsm.
+        images: `uint8` (N, H, W, C) or (N, H, W), of the model's input size.
+        labels: (N,) true classes, for `accuracy`.
+        link: `lan` (loopback as it is) or `wan` (100 Mbit/s, 40 ms round trip, shaped).
+        batch: inferences whose material is made together, at most 16.
+        progress: called with the phase (`offline` or `online`) and the number of pictures done.
+
+    Returns:
+        The JSON object of DESIGN section 9 (`infer`), and `layers`.
+
+    Raises:
+        InferError, PlanError: one line that names the fix.
+    """
+    model = Model.load(model_path)
+    pixels = flat_pixels(model.plan, images)
+    start = time.perf_counter()
+    logits = model.graph.forward(images if images.ndim == 4 else images[..., None])
+    float_s = (time.perf_counter() - start) / len(pixels)
+    reports = run_pair(model_path, model.plan, pixels, link, batch, threads, progress)
+    result = np.array(reports[0].pop("shares"), np.uint64) + np.array(reports[1].pop("shares"), np.uint64)
+    result = (result & 0xFFFFFFFF).astype(np.uint32)
+    top1 = top_classes(model.plan, result)
+    cloud, helper = reports
+    report = {
+        "model": model.plan.name,
+        "count": len(pixels),
+        "top1": top1.tolist(),
+        "agreement": float(np.mean(top1 == logits.argmax(axis=1))),
+        "accuracy": None if labels is None else float(np.mean(top1 == labels)),
+        **{k: cloud[k] for k in ("online_s", "offline_s", "setup_s", "online_bytes", "offline_bytes", "rounds")},
+        "peak_rss_bytes": {"cloud": cloud["peak_rss_bytes"], "helper": helper["peak_rss_bytes"]},
+        "float_s": torch_seconds(model, images),
+        "float_numpy_s": float_s,
+        "link": link,
+        "batch": min(batch, len(pixels)),
+        "layers": cloud["layers"],
+    }
+    if labels is not None:
+        report["float_accuracy"] = float(np.mean(logits.argmax(axis=1) == labels))
+    if model.plan.reveal.mode != "top1":
+        report["result"] = revealed(model.plan, result)
+    return report
+
+
+def flat_pixels(plan: Plan, images: np.ndarray) -> np.ndarray:
+    """`uint8` (N, H*W*C) in capture order; InferError unless the pictures are of the plan's size."""
+    images = images[..., None] if images.ndim == 3 else images
+    wanted = (plan.height, plan.width, plan.channels)
+    if images.dtype != np.uint8 or images.shape[1:] != wanted:
+        raise InferError(
+            f"the model takes uint8 pictures of {wanted[0]} x {wanted[1]} x {wanted[2]} (H, W, C), "
+            f"these are {images.dtype} {' x '.join(map(str, images.shape[1:]))}"
+        )
+    return images.reshape(len(images), -1)
+
+
+def top_classes(plan: Plan, result: np.ndarray) -> np.ndarray:
+    """The first class of each opened result, `uint32` [N, count] -> int64 [N]."""
+    if plan.reveal.mode in ("top1", "topk"):
+        return result[:, 0].astype(np.int64)
+    return result.astype(np.int32).argmax(axis=1)
+
+
+def revealed(plan: Plan, result: np.ndarray) -> list[Any]:
+    """The whole revealed result: class indices (`topk`), else numbers."""
+    if plan.reveal.mode == "topk":
+        return result.tolist()
+    return (result.astype(np.int32) / 2.0**plan.output_scale).tolist()
+
+
+def torch_seconds(model: Model, images: np.ndarray) -> float | None:
+    """Seconds an image of the plaintext float network in PyTorch, batch 1; None where PyTorch is not installed."""
+    try:
+        from blindsight.models.torch_floor import seconds_per_image
+    except ImportError:
+        return None
+    return seconds_per_image(model.graph, images)
+
+
+def run_pair(
+    model_path: Path,
+    plan: Plan,
+    pixels: np.ndarray,
+    link: str,
+    batch: int,
+    threads: int,
+    progress: Progress | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Start the two servers, give each its shares, and wait for both reports."""
+    helper_share = uniform_u32(SystemRng(), pixels.shape)
+    shares = (pixels.astype(np.uint32) - helper_share, helper_share)
+    with tempfile.TemporaryDirectory(prefix="blindsight-") as folder:
+        plan_file = Path(folder) / "plan.json"
+        plan_file.write_text(plan.to_json())
+        tasks = [
+            Task(party, str(path), len(pixels), batch, threads, link)
+            for party, path in enumerate((Path(model_path).resolve(), plan_file))
+        ]
+        helper = _Party(tasks[1], shares[1], None)
+        cloud = None
+        try:
+            port = helper.wait_for("port")["port"]
+            cloud = _Party(Task(**{**asdict(tasks[0]), "port": port}), shares[0], progress)
+            errors = []
+            reports = []
+            for party in (cloud, helper):
+                try:
+                    reports.append(party.wait_for("report"))
+                except InferError as error:
+                    errors.append(str(error))
+            if errors:
+                raise InferError(min(errors, key=lambda e: ("the peer" in e, len(e))))
+            return reports[0], reports[1]
+        finally:
+            for party in (helper, cloud):
+                if party:
+                    party.stop()
+
+
+class _Party:
+    """A server process and the reader of what it says."""
+
+    def __init__(self, task: Task, share: np.ndarray, progress: Progress | None) -> None:
+        self._name, self._progress = ("cloud", "helper")[task.party], progress
+        # One BLAS thread a party: the figures are for the threads asked, and two parties share the machine.
+        env = {**os.environ, "OMP_NUM_THREADS": str(task.threads), "OPENBLAS_NUM_THREADS": str(task.threads)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "blindsight.app.party"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=env,
+        )
+        self._writer = threading.Thread(target=self._feed, args=(task, share), daemon=True)
+        self._writer.start()
+
+    def _feed(self, task: Task, share: np.ndarray) -> None:
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(json.dumps(asdict(task)).encode() + b"\n" + share.tobytes())
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass  # the process has ended; `wait_for` says so
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """Read until the event comes; progress goes to the callback."""
+        assert self._process.stdout
+        for line in self._process.stdout:
+            message = json.loads(line)
+            if message["event"] == "error":
+                raise InferError(f"{self._name}: {message['message']}")
+            if message["event"] == event:
+                return message
+            if message["event"] == "progress" and self._progress:
+                self._progress(message["phase"], message["done"])
+        raise InferError(f"{self._name}: the process ended with exit code {self._process.wait()}")
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._writer.join()
+        assert self._process.stdout
+        self._process.stdout.close()
+
+
+def main_infer(
+    model: str, images: Path, count: int | None, link: str, batch: int, threads: int, as_json: bool
+) -> None:
+    """Body of the command: load, run with a progress bar, print."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    from blindsight.models.zoo import find
+
+    if link not in LINKS:
+        raise InferError(f"--link is one of {', '.join(LINKS)}, not {link!r}")
+    path = find(model)
+    x, y = load_images(images, count)
+    errors = Console(stderr=True)
+    with Bar(TextColumn("{task.description}"), *Bar.get_default_columns()[1:3], MofNCompleteColumn(), TimeElapsedColumn(),
+             console=errors, disable=not errors.is_terminal) as bar:  # fmt: skip
+        rows = {phase: bar.add_task(phase, total=len(x)) for phase in ("offline", "online")}
+        report = infer(path, x, y, link, batch, threads, lambda phase, done: bar.update(rows[phase], completed=done))
+    if as_json:
+        print(json.dumps(report))
+        return
+    table = Table(title=f"{report['model']}: {report['count']} pictures, two servers, link {link}")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    for name in ("agreement", "accuracy", "online_s", "offline_s", "setup_s", "online_bytes", "offline_bytes", "rounds", "float_s"):
+        value = report[name]
+        table.add_row(name, "-" if value is None else f"{value:,.4g}" if isinstance(value, float) and value < 1000 else f"{value:,.0f}")
+    out = Console()
+    out.print(table)
+    layers = Table(title="per layer, online")
+    for column in ("layer", "kind", "shape", "ms", "bytes", "rounds"):
+        layers.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+    for name, row in report["layers"].items():
+        layers.add_row(name, row["op"], "x".join(map(str, row["shape"])), f"{1e3 * row['online_s']:.2f}",
+                       f"{row['online_bytes']:,.0f}", f"{row['rounds']:.0f}")  # fmt: skip
+    out.print(layers)

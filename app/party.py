@@ -1,0 +1,150 @@
+"""One server of `blindsight infer`, as a process of its own: `python -m blindsight.app.party`.
+
+Standard input: one line of JSON (`Task`), then this party's shares of the pixels, `uint32` little-endian. Standard output: lines of JSON;
+first (helper) the port, then progress, last the report. The cloud's process is given the model, the helper's only the public plan.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from blindsight.channel import ChannelError, Stats, tcp_connect, tcp_listen
+from blindsight.nn.network import Network
+from blindsight.nn.ops import Op
+from blindsight.nn.plan import PlanError, load_plan
+from blindsight.offline.make import make_batch
+from blindsight.offline.slot import Tape
+from blindsight.ot.generate import Generator
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a party is asked to do."""
+
+    party: int
+    path: str  # M.bsm for party 0, M.plan.json for party 1
+    count: int
+    batch: int
+    threads: int
+    link: str
+    port: int = 0
+
+
+class Meter:
+    """Seconds, bytes and rounds by operation, from the channel's counters."""
+
+    def __init__(self, stats: Stats) -> None:
+        self._stats = stats
+        self.layers: dict[str, dict[str, Any]] = {}
+
+    @contextmanager
+    def __call__(self, op: Op) -> Iterator[None]:
+        before, start = self._stats.copy(), time.perf_counter()
+        yield
+        new = self._stats.minus(before)
+        row = self.layers.setdefault(
+            op.out, {"op": op.kind, "shape": list(op.shape), "online_s": 0.0, "online_bytes": 0, "rounds": 0}
+        )
+        row["online_s"] += time.perf_counter() - start
+        row["online_bytes"] += new.sent + new.received
+        row["rounds"] += new.rounds
+
+
+def say(**event: Any) -> None:
+    print(json.dumps(event), flush=True)
+
+
+def side(task: Task) -> tuple[Network, Any]:
+    """The network and the linear side of this party. Each party's own room is imported here only."""
+    if task.party == 0:
+        from blindsight.cloud.linear import CloudLinear
+        from blindsight.nn.model import Model
+
+        model = Model.load(task.path)
+        return Network(model.plan, model.ints, task.threads), CloudLinear(model.ints, task.threads)
+    from blindsight.helper.linear import HelperLinear
+
+    return Network(load_plan(task.path)), HelperLinear(task.threads)
+
+
+def run(task: Task, pixels: np.ndarray) -> dict[str, Any]:
+    """Set up, then batch by batch: make material, run the inferences. Returns the report."""
+    network, linear = side(task)
+    plan_hash = network.plan.hash.hex()
+    start = time.perf_counter()
+    if task.party == 1:
+        listener = tcp_listen(1)
+        say(event="port", port=listener.address[1])
+        channel = listener.accept({"plan": plan_hash})
+        listener.close()
+    else:
+        channel = tcp_connect(0, "127.0.0.1", task.port, {"plan": plan_hash}, retry_for=10)
+    if channel.peer.get("plan") != plan_hash:
+        channel.fail("the plan hash of the two servers differs: give both the files of one compilation")
+    generator = Generator(channel, link=task.link)
+    generator.setup()
+    setup_s = time.perf_counter() - start
+
+    meter = Meter(channel.stats)
+    shares: list[list[int]] = []
+    offline, online = Stats(), Stats()
+    offline_s = online_s = 0.0
+    while len(shares) < task.count:
+        batch = min(task.batch, task.count - len(shares))
+        before, start = channel.stats.copy(), time.perf_counter()
+        slots = make_batch(channel, network, linear, generator, batch)
+        offline_s += time.perf_counter() - start
+        _add(offline, channel.stats.minus(before))
+        say(event="progress", phase="offline", done=len(shares) + batch)
+        for slot in slots:
+            before, start = channel.stats.copy(), time.perf_counter()
+            share = network.run(channel, Tape(slot.draws), slot, pixels[len(shares)], meter)
+            online_s += time.perf_counter() - start
+            _add(online, channel.stats.minus(before))
+            shares.append(share.tolist())
+            say(event="progress", phase="online", done=len(shares))
+    channel.close()
+    n = task.count
+    for row in meter.layers.values():
+        row["online_s"] /= n
+        row["online_bytes"] /= n
+        row["rounds"] /= n
+    return {
+        "shares": shares,
+        "setup_s": setup_s,
+        "offline_s": offline_s / n,
+        "online_s": online_s / n,
+        "offline_bytes": (offline.sent + offline.received) / n,
+        "online_bytes": (online.sent + online.received) / n,
+        "rounds": online.rounds / n,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "layers": meter.layers,
+    }
+
+
+def _add(total: Stats, new: Stats) -> None:
+    for name, value in asdict(new).items():
+        setattr(total, name, getattr(total, name) + value)
+
+
+def main() -> int:
+    task = Task(**json.loads(sys.stdin.buffer.readline()))
+    data = sys.stdin.buffer.read()
+    try:
+        pixels = np.frombuffer(data, "<u4").reshape(task.count, -1)
+        say(event="report", **run(task, pixels))
+    except (ChannelError, PlanError, ValueError, OSError) as error:
+        say(event="error", message=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
