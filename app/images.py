@@ -21,7 +21,7 @@ def load_images(path: Path, count: int | None = None) -> tuple[np.ndarray, np.nd
             if "x" not in data:
                 raise ImagesError(f"{path}: no array `x` in it (found: {', '.join(data.files) or 'none'})")
             x = data["x"]
-            y = data["y"] if "y" in data else None
+            y = data.get("y", None)
     except FileNotFoundError:
         raise ImagesError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from blindsight.app.images import load_images
 from blindsight.app.party import Task
+
 from blindsight.fixed.rng import SystemRng, uniform_u32
 from blindsight.nn.model import Model
 from blindsight.nn.plan import Plan
@@ -73,7 +73,10 @@ def infer(
         "top1": top1.tolist(),
         "agreement": float(np.mean(top1 == logits.argmax(axis=1))),
         "accuracy": None if labels is None else float(np.mean(top1 == labels)),
-        **{k: cloud[k] for k in ("online_s", "offline_s", "setup_s", "online_bytes", "offline_bytes", "rounds")},
+        **{
+            k: cloud[k]
+            for k in ("online_s", "offline_s", "setup_s", "online_bytes", "offline_bytes", "rounds")
+        },
         "peak_rss_bytes": {"cloud": cloud["peak_rss_bytes"], "helper": helper["peak_rss_bytes"]},
         "float_s": torch_seconds(model, images),
         "float_numpy_s": float_s,
@@ -216,11 +219,11 @@ def main_infer(
     model: str, images: Path, count: int | None, link: str, batch: int, threads: int, as_json: bool
 ) -> None:
     """Body of the command: load, run with a progress bar, print."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
-    from rich.table import Table
-
     from blindsight.models.zoo import find
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+    from rich.table import Table
 
     if link not in LINKS:
         raise InferError(f"--link is one of {', '.join(LINKS)}, not {link!r}")
@@ -230,16 +233,35 @@ def main_infer(
     with Bar(TextColumn("{task.description}"), *Bar.get_default_columns()[1:3], MofNCompleteColumn(), TimeElapsedColumn(),
              console=errors, disable=not errors.is_terminal) as bar:  # fmt: skip
         rows = {phase: bar.add_task(phase, total=len(x)) for phase in ("offline", "online")}
-        report = infer(path, x, y, link, batch, threads, lambda phase, done: bar.update(rows[phase], completed=done))
+        report = infer(
+            path, x, y, link, batch, threads, lambda phase, done: bar.update(rows[phase], completed=done)
+        )
     if as_json:
         print(json.dumps(report))
         return
     table = Table(title=f"{report['model']}: {report['count']} pictures, two servers, link {link}")
     table.add_column("what")
     table.add_column("value", justify="right")
-    for name in ("agreement", "accuracy", "online_s", "offline_s", "setup_s", "online_bytes", "offline_bytes", "rounds", "float_s"):
+    for name in (
+        "agreement",
+        "accuracy",
+        "online_s",
+        "offline_s",
+        "setup_s",
+        "online_bytes",
+        "offline_bytes",
+        "rounds",
+        "float_s",
+    ):
         value = report[name]
-        table.add_row(name, "-" if value is None else f"{value:,.4g}" if isinstance(value, float) and value < 1000 else f"{value:,.0f}")
+        table.add_row(
+            name,
+            "-"
+            if value is None
+            else f"{value:,.4g}"
+            if isinstance(value, float) and value < 1000
+            else f"{value:,.0f}",
+        )
     out = Console()
     out.print(table)
     layers = Table(title="per layer, online")

@@ -14,14 +14,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from blindsight.ot.generate import Generator
 
-from blindsight.channel import ChannelError, Stats, tcp_connect, tcp_listen
+from blindsight.channel import (
+    WAN,
+    Channel,
+    ChannelError,
+    Stats,
+    connect_socket,
+    shaped,
+    tcp_connect,
+    tcp_listen,
+)
 from blindsight.nn.network import Network
 from blindsight.nn.ops import Op
 from blindsight.nn.plan import PlanError, load_plan
 from blindsight.offline.make import make_batch
 from blindsight.offline.slot import Tape
-from blindsight.ot.generate import Generator
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ def side(task: Task) -> tuple[Network, Any]:
     """The network and the linear side of this party. Each party's own room is imported here only."""
     if task.party == 0:
         from blindsight.cloud.linear import CloudLinear
+
         from blindsight.nn.model import Model
 
         model = Model.load(task.path)
@@ -74,20 +84,28 @@ def side(task: Task) -> tuple[Network, Any]:
     return Network(load_plan(task.path)), HelperLinear(task.threads)
 
 
-def run(task: Task, pixels: np.ndarray) -> dict[str, Any]:
-    """Set up, then batch by batch: make material, run the inferences. Returns the report."""
-    network, linear = side(task)
-    plan_hash = network.plan.hash.hex()
-    start = time.perf_counter()
+def connect(task: Task, plan_hash: str) -> Channel:
+    """The channel to the other party, both holding the same plan."""
+    hello = {"plan": plan_hash}
     if task.party == 1:
         listener = tcp_listen(1)
         say(event="port", port=listener.address[1])
-        channel = listener.accept({"plan": plan_hash})
+        channel = shaped(listener.accept_socket(), 1, WAN, hello) if task.link == "wan" else listener.accept(hello)
         listener.close()
+    elif task.link == "wan":
+        channel = shaped(connect_socket("127.0.0.1", task.port, 10, 10), 0, WAN, hello)
     else:
-        channel = tcp_connect(0, "127.0.0.1", task.port, {"plan": plan_hash}, retry_for=10)
+        channel = tcp_connect(0, "127.0.0.1", task.port, hello, retry_for=10)
     if channel.peer.get("plan") != plan_hash:
         channel.fail("the plan hash of the two servers differs: give both the files of one compilation")
+    return channel
+
+
+def run(task: Task, pixels: np.ndarray) -> dict[str, Any]:
+    """Set up, then batch by batch: make material, run the inferences. Returns the report."""
+    network, linear = side(task)
+    start = time.perf_counter()
+    channel = connect(task, network.plan.hash.hex())
     generator = Generator(channel, link=task.link)
     generator.setup()
     setup_s = time.perf_counter() - start

@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,16 @@ from cryptography.x509.oid import NameOID
 
 from blindsight.channel import (
     ChannelError,
+    Link,
     PeerClosed,
     PeerTimeout,
     ProtocolError,
     Recorder,
     TlsFiles,
     VersionError,
+    connect_socket,
     memory_pair,
+    shaped,
     tcp_connect,
     tcp_listen,
     tls_connect,
@@ -244,3 +248,21 @@ def test_tls_needs_its_files(tmp_path):
 def test_nobody_listens():
     with pytest.raises(PeerClosed, match="is the other server up"):
         tcp_connect(0, "127.0.0.1", 1)
+
+
+def test_a_shaped_line_is_never_faster_than_its_profile():
+    line = Link(bits_per_s=80e6, rtt_s=0.1)
+    listener = tcp_listen(1, timeout=5)
+    a, b = both(
+        lambda: shaped(connect_socket(*listener.address, 5, 0), 0, line, {}),
+        lambda: shaped(listener.accept_socket(), 1, line, {}),
+    )
+    listener.close()
+    start = time.monotonic()
+    big = bytes(range(256)) * 4000
+    got = both(lambda: a.exchange(big, 3), lambda: (b.recv(len(big)).tobytes() == big, b.send(b"end"))[0])
+    assert bytes(got[0]) == b"end" and got[1] is True
+    assert time.monotonic() - start >= 0.1 + 8 * len(big) / 80e6
+    b.close()
+    with pytest.raises(PeerClosed):
+        a.recv(1)

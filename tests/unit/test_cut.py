@@ -1,4 +1,4 @@
-"""The cut's polynomial products equal the convolution mod 2^32, whatever the shape; nothing listed meets another term."""
+"""The cut's polynomial products equal the convolution mod 2^32, whatever the shape."""
 
 import random
 
@@ -35,7 +35,7 @@ def direct(conv: Conv, x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def through_polynomials(cut: Cut, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """What the two parties' shares add up to, polynomials in the clear. Every output must be written exactly once."""
+    """The layer by way of the cut, polynomials in the clear. Every output must be written exactly once."""
     flat = np.append(x.reshape(-1), np.uint32(0))  # index -1: zero
     polys = np.concatenate([flat[cut.inputs(t)] for t in range(cut.tiles)])
     assert len(polys) == cut.input_polynomials

@@ -172,7 +172,8 @@ DRAWS = [
 
 def random_draw(rng, d, party):
     return tuple(
-        rng.integers(0, 1 << 32, shape, dtype=np.uint64).astype(dtype) for dtype, shape in draw_arrays(d, party)
+        rng.integers(0, 1 << 32, shape, dtype=np.uint64).astype(dtype)
+        for dtype, shape in draw_arrays(d, party)
     )
 
 

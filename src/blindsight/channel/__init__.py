@@ -16,12 +16,15 @@ from blindsight.channel.base import (
 )
 from blindsight.channel.counting import Recorder
 from blindsight.channel.memory import memory_pair
-from blindsight.channel.tcp import TcpListener, tcp_connect, tcp_listen
+from blindsight.channel.shaped import WAN, Link, shaped
+from blindsight.channel.tcp import TcpListener, connect_socket, tcp_connect, tcp_listen
 from blindsight.channel.tls import TlsFiles, tls_connect, tls_listen
 
 __all__ = [
+    "WAN",
     "Channel",
     "ChannelError",
+    "Link",
     "PeerClosed",
     "PeerTimeout",
     "ProtocolError",
@@ -30,7 +33,9 @@ __all__ = [
     "TcpListener",
     "TlsFiles",
     "VersionError",
+    "connect_socket",
     "memory_pair",
+    "shaped",
     "tcp_connect",
     "tcp_listen",
     "tls_connect",

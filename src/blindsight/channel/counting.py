@@ -54,7 +54,9 @@ class Recorder:
 
     def send(self, *parts: Buffer) -> None:
         if self._transcript:
-            self.sent.append(b"".join(np.asarray(p).tobytes() if isinstance(p, np.ndarray) else p for p in parts))
+            self.sent.append(
+                b"".join(np.asarray(p).tobytes() if isinstance(p, np.ndarray) else p for p in parts)
+            )
         self._channel.send(*parts)
 
     def recv(self, nbytes: int) -> np.ndarray:

@@ -59,7 +59,9 @@ class FramedChannel:
             raise PeerClosed("the channel is closed")
         size = sum(p.nbytes for p in parts)
         if size > LIMITS[kind]:
-            raise ProtocolError(f"a {NAMES[kind]} frame may hold {LIMITS[kind]} bytes, not {size}: send it in pieces")
+            raise ProtocolError(
+                f"a {NAMES[kind]} frame may hold {LIMITS[kind]} bytes, not {size}: send it in pieces"
+            )
         try:
             self._transport.send([memoryview(HEADER.pack(size, kind)), *parts])
         except ChannelError:

@@ -56,6 +56,16 @@ class SocketTransport:
             if n:
                 parts[0] = parts[0][n:]
 
+    def send_only(self, view: memoryview) -> None:
+        """Send without reading meanwhile: for a thread that only writes, on a duplicate of the socket."""
+        while view.nbytes:
+            try:
+                view = view[self._sock.send(view) :]
+            except BlockingIOError:
+                self._wait(select.POLLOUT, "took")
+            except OSError as error:
+                raise PeerClosed(f"the connection broke: {error.strerror or error}") from None
+
     def _read_ahead(self) -> None:
         chunk = bytearray(_CHUNK)
         n = self._read(memoryview(chunk))
@@ -90,7 +100,9 @@ class TcpListener:
         try:
             self._sock = socket.create_server((host, port))
         except OSError as error:
-            raise ChannelError(f"cannot listen on {host}:{port}: {error.strerror}; choose another port") from None
+            raise ChannelError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another port"
+            ) from None
         self.address: tuple[str, int] = self._sock.getsockname()[:2]
         self._party, self._timeout = party, timeout
 
@@ -105,6 +117,7 @@ class TcpListener:
             raise ChannelError(f"the listener is closed: {error.strerror or error}") from None
 
     def accept(self, hello: dict[str, Any] | None = None, wait: float | None = None) -> FramedChannel:
+        """The next peer's channel, HELLOs exchanged."""
         return _open(SocketTransport(self.accept_socket(wait), self._timeout), self._party, hello)
 
     def close(self) -> None:

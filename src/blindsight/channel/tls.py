@@ -4,6 +4,7 @@ The TLS engine runs on memory buffers over `SocketTransport`, in one thread: Ope
 threads at once, and this way a sender still reads while it waits.
 """
 
+import contextlib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,10 +86,8 @@ class TlsTransport:
                 raise PeerClosed("the peer closed the connection") from None
             except ssl.SSLError as error:
                 # The alert that tells the peer why is in the outgoing buffer.
-                try:
+                with contextlib.suppress(ChannelError):
                     self._flush()
-                except ChannelError:
-                    pass
                 why = getattr(error, "verify_message", "") or error.reason or "TLS failure"
                 raise ProtocolError(f"TLS refused the peer: {why}") from None
 

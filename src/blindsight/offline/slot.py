@@ -118,7 +118,9 @@ def batch_draw(d: Draw, batch: int) -> Draw:
     return Draw(d.kind, d.sender, d.k, d.w, 64 * words(d.n) * batch)
 
 
-def split_draw(d: Draw, batch: int, party: int, arrays: tuple[np.ndarray, ...]) -> list[tuple[np.ndarray, ...]]:
+def split_draw(
+    d: Draw, batch: int, party: int, arrays: tuple[np.ndarray, ...]
+) -> list[tuple[np.ndarray, ...]]:
     """Undo `batch_draw`: the arrays of each copy."""
     out = []
     for b in range(batch):
