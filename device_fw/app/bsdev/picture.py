@@ -1,0 +1,117 @@
+"""Sending one picture: blocks streamed polynomial by polynomial, then the manifest (docs/wire.md, sections 3 to 5).
+
+No block is ever in RAM whole: each piece goes to the socket and into the running hashes, and is gone. The first
+sending makes the manifest and keeps it; a later one encrypts the blocks again from seed and pixels, to the same bytes,
+and sends the kept manifest. A connection lost halfway through the first sending continues at the block that was open.
+"""
+
+import gc
+import hashlib
+import struct
+
+from bsdev.encrypt import AES, MODES, AesCtr, Layout, Rlwe, RlweSk
+from bsdev.keys import SALT, hmac, image_key, sha256, str8
+
+
+class Sender:
+    """Owns the cipher and every large buffer; make it before the network starts.
+
+    cfg: Config; keys: config.Keys; stream: keys.Stream; feed(): called after each polynomial.
+    """
+
+    def __init__(self, cfg, keys, stream, feed):
+        self._cfg = cfg
+        self._keys = keys
+        self._stream = stream
+        self._feed = feed
+        mode = MODES[cfg.mode]
+        self.layout = layout = Layout(mode, cfg.pixels, cfg.polys_per_block)
+        if mode == AES:
+            self.cipher = AesCtr(layout, stream, keys.shared[:16], keys.base)
+        elif keys.public:
+            self.cipher = Rlwe(layout, stream, keys.public)
+        else:
+            self.cipher = RlweSk(layout, stream, keys.shared, keys.base)
+        self._pixels = memoryview(self.cipher.pixels)
+        self._commitments = bytearray(32 * layout.blocks)
+        self._c1 = bytearray(32 * layout.blocks if mode != AES else 0)
+        self._chunk = memoryview(bytearray(512))
+        self._image = None  # whose hashes the two arrays hold, and up to which block
+        self._next = 0
+        self.heap_peak = 0
+
+    def _topic(self, prefix, pic):
+        return prefix + "/up/" + pic.id + "/"
+
+    def _block(self, j, pic, salt, link, prefix, pixels):
+        layout = self.layout
+        commitment = hashlib.sha256(salt)
+        commitment.update(struct.pack("<H", j))
+        c1 = hashlib.sha256()
+        link.begin(self._topic(prefix, pic) + str(j), layout.block_bytes(j))
+        for k in layout.block_polys(j):
+            n = layout.pixels_in(k)
+            if n and pixels.readinto(self._pixels[:n]) != n:
+                raise ValueError("stored pixels of " + pic.id + " are cut short")
+            for part in (0, 1):
+                data = self.cipher.second(k) if part else self.cipher.first(k)
+                commitment.update(data)
+                if not part:
+                    c1.update(data)
+                link.write(data)
+            self.heap_peak = max(self.heap_peak, gc.mem_alloc())
+            self._feed()
+        link.end()
+        self._commitments[32 * j : 32 * j + 32] = commitment.digest()
+        if self._c1:
+            self._c1[32 * j : 32 * j + 32] = c1.digest()
+
+    def _manifest(self, pic, salt, store):
+        """Write manifest || salt; the record gets the manifest hash and the result key."""
+        cfg = self._cfg
+        height, width, channels = cfg.shape
+        image = bytes.fromhex(pic.id)
+        head = b"BSM\x01" + bytes((self.layout.mode, 0 if channels == 1 else 1)) + str8(cfg.device) + image
+        head += str8(cfg.model) + cfg.plan_hash + self._keys.key_id
+        head += struct.pack("<HHBBH", height, width, channels, cfg.polys_per_block, self.layout.blocks)
+        head += self.cipher.nonce
+        mac = hmac(self._keys.manifest, head, self._commitments, self._c1)
+        store.write_manifest(pic, (head, self._commitments, self._c1, mac, salt))
+        pic.hash = sha256(head, self._commitments, self._c1, mac)
+        pic.key = image_key(self.cipher.result_base(pic.seed), cfg.device, image, pic.hash)
+        store.save(pic)
+
+    def send(self, pic, link, prefix, store):
+        """Publish an unreceipted picture; returns the payload bytes of this call. Errors leave it to be sent again."""
+        self.cipher.begin(pic.seed)
+        salt = self._stream.reset(pic.seed, SALT).take(32)
+        if pic.hash or self._image != pic.id:
+            self._image, self._next = pic.id, 0
+        sent = 0
+        with store.open_pixels(pic) as pixels:
+            pixels.seek(min(self._next * self.layout.per_block * 1024, self.layout.pixels))
+            while self._next < self.layout.blocks:
+                if pic.accepted:
+                    return sent
+                self._block(self._next, pic, salt, link, prefix, pixels)
+                sent += self.layout.block_bytes(self._next)
+                self._next += 1
+                gc.collect()
+        if not pic.hash:
+            self._manifest(pic, salt, store)
+        self._image = None
+        return sent + self.send_manifest(pic, link, prefix, store)
+
+    def send_manifest(self, pic, link, prefix, store):
+        """Publish the kept manifest || salt: the end of a sending, and the reminder when an answer is overdue."""
+        with store.open_manifest(pic) as f:
+            size = f.seek(0, 2)
+            f.seek(0)
+            link.begin(self._topic(prefix, pic) + "manifest", size)
+            while True:
+                n = f.readinto(self._chunk)
+                if not n:
+                    break
+                link.write(self._chunk[:n])
+        link.end()
+        return size

@@ -1,0 +1,29 @@
+"""Watchdog, deep sleep and reboot. Ports without them (unix) end the process instead: whoever started it wakes it."""
+
+import sys
+
+try:
+    import machine
+except ImportError:
+    machine = None
+
+
+def watchdog(seconds):
+    """A function to call at least every `seconds`; the board restarts when it is not. Does nothing where unsupported."""
+    if seconds and hasattr(machine, "WDT"):
+        return machine.WDT(timeout=int(seconds * 1000)).feed
+    return lambda: None
+
+
+def deep_sleep(seconds):
+    """Sleep and start again from boot.py; never returns."""
+    if hasattr(machine, "deepsleep"):
+        machine.deepsleep(int(seconds * 1000))
+    sys.exit(0)
+
+
+def reboot():
+    """Restart; never returns."""
+    if hasattr(machine, "reset"):
+        machine.reset()
+    sys.exit(0)
