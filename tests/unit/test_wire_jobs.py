@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from blindsight.wire import WireError, jobs
 
-INFER = jobs.Infer("cam", bytes(16), 1, "mnist", bytes(32), bytes(32), -1, 200, 4000)
+INFER = jobs.Infer("cam", bytes(16), 1, "mnist", bytes(32), bytes(32), 0, 200, 4000)
 SEAL = jobs.Seal("cam", bytes(range(16)), 7)
-MAKE = jobs.MakeMaterial("mnist", bytes(32), bytes(32), bytes(32), 16, 16)
+MAKE = jobs.MakeMaterial("mnist", bytes(32), bytes(32), "mask", bytes(16), 16, 16)
+POOL = jobs.Pool("mnist", bytes(32), bytes(32), "xor", 5, (("0" * 32, 5, 16),))
 
 
-@pytest.mark.parametrize("request_", [INFER, SEAL, MAKE], ids=lambda r: r.OP)
+@pytest.mark.parametrize("request_", [INFER, SEAL, MAKE, POOL], ids=lambda r: r.OP)
 def test_round_trip(request_: Any) -> None:
     assert jobs.parse_request(request_.to_json()) == request_
 
@@ -25,7 +26,7 @@ def test_ping() -> None:
 BAD: list[tuple[str, Any]] = [
     ("device", "CAM"), ("device", 5), ("image", "00"), ("image", None), ("attempt", 0), ("attempt", True),
     ("attempt", 1.0), ("attempt", 2**32), ("model", ""), ("plan_hash", "0" * 63), ("plan_hash", "A" * 64),
-    ("slot", -2), ("slot", "0"), ("manifest", 0), ("manifest", 1 << 24), ("polys", -1), ("polys", 1 << 28),
+    ("slot", -1), ("slot", "0"), ("manifest", 0), ("manifest", 1 << 24), ("polys", -1), ("polys", 1 << 28),
 ]  # fmt: skip
 
 
@@ -33,6 +34,14 @@ BAD: list[tuple[str, Any]] = [
 def test_fields_are_checked(field: str, value: Any) -> None:
     with pytest.raises(WireError):
         jobs.parse_request({**INFER.to_json(), field: value})
+
+
+@pytest.mark.parametrize(
+    "batches", [None, "", [1], [["0" * 32, 0]], [["0" * 31, 0, 1]], [["0" * 32, -1, 1]], [["0" * 32, 0, 17]]]
+)
+def test_batches_are_checked(batches: Any) -> None:
+    with pytest.raises(WireError):
+        jobs.parse_request({**POOL.to_json(), "batches": batches})
 
 
 def test_missing_fields_and_ops() -> None:

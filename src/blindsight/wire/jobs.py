@@ -18,7 +18,8 @@ from blindsight.wire.errors import WireError
 
 MAX_MANIFEST = 1 << 23
 MAX_POLYS = 1 << 27
-ON_DEMAND = -1
+BATCH_ID_BYTES = 16
+INGESTS = ("mask", "xor")  # what pixels are shared as: `rlwe` and `rlwe-sk`; `aes`
 _PAIR = re.compile(r"[a-z0-9-]{1,32}")
 
 
@@ -62,6 +63,25 @@ def _text(value: object, what: str) -> str:
     raise WireError(f"job message: {what} is not text")
 
 
+def _ingest(value: object) -> str:
+    if value in INGESTS:
+        return str(value)
+    raise WireError(f"job message: ingest is one of {', '.join(INGESTS)}")
+
+
+def _batches(value: object) -> tuple[tuple[str, int, int], ...]:
+    if not isinstance(value, list | tuple):
+        raise WireError("job message: batches is not a list")
+    out = []
+    for item in value:
+        if not isinstance(item, list | tuple) or len(item) != 3:
+            raise WireError("job message: a batch is [id, first, count]")
+        name, first, count = item
+        number = _hex(name, BATCH_ID_BYTES, "batch id").hex()
+        out.append((number, _int(first, 0, 2**53, "first"), _int(count, 1, 16, "count")))
+    return tuple(out)
+
+
 class _Message:
     """JSON form of a dataclass: its fields and `op`."""
 
@@ -90,10 +110,13 @@ _CHECKS: dict[str, Any] = {
     "model": lambda v: keys.check_model(_text(v, "model")),
     "plan_hash": lambda v: _hex(v, 32, "plan_hash"),
     "version": lambda v: _hex(v, 32, "version"),
-    "slot": lambda v: _int(v, ON_DEMAND, 2**53, "slot"),
+    "slot": lambda v: _int(v, 0, 2**53, "slot"),
     "manifest": lambda v: _int(v, 1, MAX_MANIFEST, "manifest"),
     "polys": lambda v: _int(v, 0, MAX_POLYS, "polys"),
-    "batch": lambda v: _hex(v, 32, "batch"),
+    "batch": lambda v: _hex(v, BATCH_ID_BYTES, "batch"),
+    "ingest": lambda v: _ingest(v),
+    "cursor": lambda v: _int(v, 0, 2**53, "cursor"),
+    "batches": lambda v: _batches(v),
     "first": lambda v: _int(v, 0, 2**53, "first"),
     "slots": lambda v: _int(v, 1, 16, "slots"),
 }
@@ -135,12 +158,28 @@ class MakeMaterial(_Message):
     model: str
     plan_hash: bytes
     version: bytes
+    ingest: str
     batch: bytes
     first: int
     slots: int
 
 
-Request = Infer | Seal | MakeMaterial
+@dataclass(frozen=True)
+class Pool(_Message):
+    """What one side's pool holds: first unburnt index and batches (id, first, count). The answer has the
+    same form.
+    """
+
+    OP: ClassVar[str] = "pool"
+    model: str
+    plan_hash: bytes
+    version: bytes
+    ingest: str
+    cursor: int
+    batches: tuple[tuple[str, int, int], ...]
+
+
+Request = Infer | Seal | MakeMaterial | Pool
 PING: dict[str, Any] = {"op": "ping"}
 PONG: dict[str, Any] = {"op": "pong"}
 ACCEPT: dict[str, Any] = {"op": "accept"}
@@ -151,7 +190,7 @@ def parse_request(message: dict[str, Any]) -> Request | None:
     op = message.get("op")
     if op == "ping":
         return None
-    for kind in (Infer, Seal, MakeMaterial):
+    for kind in (Infer, Seal, MakeMaterial, Pool):
         if op == kind.OP:
             return kind.from_json(message)
     raise WireError(f"job message: op {str(op)[:20]!r} is unknown")
