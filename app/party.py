@@ -107,7 +107,6 @@ def run(task: Task, pixels: np.ndarray) -> dict[str, Any]:
     start = time.perf_counter()
     channel = connect(task, network.plan.hash.hex())
     generator = Generator(channel, link=task.link)
-    generator.setup()
     setup_s = time.perf_counter() - start
 
     meter = Meter(channel.stats)

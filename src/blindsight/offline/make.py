@@ -14,9 +14,15 @@ from blindsight.fixed.rng import Rng, SystemRng, uniform_u32
 from blindsight.nn.network import Network
 from blindsight.nn.ops import WeightedOp
 from blindsight.offline.slot import Layout, Slot, batch_draw, split_draw
-from blindsight.ot.correlations import Correlations, Draw
+from blindsight.ot.correlations import Draw
 
 MAX_BATCH = 16  # inferences a linear-layer key may serve (DESIGN section 4)
+
+
+class Source(Protocol):
+    """Makes many draws at once, in order, together with the peer."""
+
+    def fill(self, draws: Sequence[Draw]) -> list[tuple[np.ndarray, ...]]: ...
 
 
 class LinearSide(Protocol):
@@ -45,7 +51,7 @@ def make_batch(
     channel: Channel,
     network: Network,
     linear: LinearSide,
-    correlations: Correlations,
+    source: Source,
     batch: int,
     first: int = -1,
     ingest: Sequence[Draw] = (),
@@ -54,7 +60,7 @@ def make_batch(
     """Make this party's half of `batch` slots, together with the peer, which calls it with the same numbers.
 
     Args:
-        correlations: an interactive source on this channel (`ot.generate`).
+        source: an interactive source on this channel (`ot.generate.Generator`).
         first: index of the first slot; -1 for material made on demand (every slot then has index -1).
         ingest: draws consumed before the network's (they depend on the ingest mode).
     """
@@ -62,13 +68,14 @@ def make_batch(
         raise ValueError(f"a batch of material serves 1 to {MAX_BATCH} inferences, not {batch}")
     masks = None
     if channel.party == 1:
-        source = rng or SystemRng()
-        masks = {name: uniform_u32(source, (batch, size)) for name, size in network.masks.items()}
+        random = rng or SystemRng()
+        masks = {name: uniform_u32(random, (batch, size)) for name, size in network.masks.items()}
     shares = linear.batch(channel, network.plan.weighted, batch, masks)
-    split = []
-    for d in (*ingest, *network.draws):
-        arrays = correlations.draw(batch_draw(d, batch))
-        split.append((d, split_draw(d, batch, channel.party, arrays)))
+    draws = (*ingest, *network.draws)
+    made = source.fill([batch_draw(d, batch) for d in draws])
+    split = [
+        (d, split_draw(d, batch, channel.party, arrays)) for d, arrays in zip(draws, made, strict=True)
+    ]
     return [
         Slot(
             index=first + b if first >= 0 else -1,
