@@ -1,22 +1,24 @@
 """How one linear layer becomes polynomial products (DESIGN section 4, "Encoding").
 
-Every linear layer is a convolution: a fully connected layer is one on a 1 x 1 picture, stride s is a stride-1 convolution over
-the s*s sub-grids (phases) of the picture taken as more channels, and a batch is one tall picture, its images one
-below the other with rows of zeros between. That picture is cut into tiles of rows (with halo) and columns. A tile of one
-channel lies at pitch `row` in a polynomial; an input polynomial holds `cb` channels at pitch `slot`, a weight
-polynomial the taps of `cb` input and `ob` output channels, so that one product adds cb channels into each of ob outputs:
+Every linear layer is a convolution: a fully connected layer is one on a 1 x 1 picture, stride s is a
+stride-1 convolution over the s*s sub-grids (phases) of the picture taken as more channels, and a batch is
+one tall picture, its images one below the other with rows of zeros between. That picture is cut into tiles
+of rows (with halo) and columns. A tile of one channel lies at pitch `row` in a polynomial; an input
+polynomial holds `cb` channels at pitch `slot`, a weight polynomial the taps of `cb` input and `ob` output
+channels, so that one product adds cb channels into each of ob outputs:
 
     input     channel c, row i, column j                  exponent  c*slot + i*row + j
     weight    output o, channel c, tap offset (q, q')      exponent  o*cb*slot - c*slot - q*row - q' + shift
     output    output o, row i, column j                    exponent  o*cb*slot + i*row + j + shift
 
-Exponents are those of Laurent polynomials; X^N = -1 turns the negative ones into coefficients with the other sign.
-The pitches leave just the zeros that keep every listed output free of other terms (`slot_size`); a coefficient that is not listed
-holds partial sums and is never sent. No rotations, so no evaluation keys.
+Exponents are those of Laurent polynomials; X^N = -1 turns the negative ones into coefficients with the
+other sign. The pitches leave just the zeros that keep every listed output free of other terms
+(`slot_size`); a coefficient that is not listed holds partial sums and is never sent. No rotations, so no
+evaluation keys.
 
 A cut is public: a function of the layer's shape, the batch and the ring alone, never of a weight's value.
-Source: Huang, Lu, Hong, Ding, "Cheetah", USENIX Security 2022, section 3 (coefficient encoding); the phases, the tall
-picture and the shared padding are ours.
+Source: Huang, Lu, Hong, Ding, "Cheetah", USENIX Security 2022, section 3 (coefficient encoding); the
+phases, the tall picture and the shared padding are ours.
 """
 
 from collections.abc import Iterator
@@ -33,7 +35,8 @@ BLOCK_POLYNOMIALS = 1024  # weight polynomials made at once: bounds the memory o
 class Conv:
     """The public shape of one linear layer: (channels, height, width) -> (outputs, out_height, out_width).
 
-    `padding` is (top, left, bottom, right) of zeros. A fully connected layer has height = width = 1 and a 1 x 1 kernel.
+    `padding` is (top, left, bottom, right) of zeros. A fully connected layer is a 1 x 1 kernel on a 1 x 1
+    picture.
     """
 
     channels: int
@@ -104,10 +107,10 @@ class Conv:
 class Axis:
     """One direction of a convolution as a stride-1 convolution: phase p holds the elements p, p + stride, ...
 
-    `offsets[p]` lists, for each phase in use, the pairs (q, l): the output at i reads the phase's element i + q through tap l.
-    `images` of them lie one after the other at pitch `pitch`, with zeros between.
-    An `unfold`ed axis takes every tap as a phase of its own (im2col): it needs no halo but copies the input, so that it serves only
-    kernels too large for a polynomial.
+    `offsets[p]` lists, for each phase in use, the pairs (q, l): output i reads the phase's element i + q
+    through tap l. `images` of them lie one after the other at pitch `pitch`, with zeros between. An
+    `unfold`ed axis takes every tap as a phase of its own (im2col): it needs no halo but copies the input,
+    so that it serves only kernels too large for a polynomial.
     """
 
     size: int
@@ -196,23 +199,20 @@ class Tiles:
 
     @property
     def above(self) -> int:
-        """How far the stored input, or a read of it, ends after the first one begins: what must pass before the next begins."""
+        """The least pitch, less one, at which neighbours neither read nor overwrite each other."""
         axis = self.axis
         return max(self.y_hi + axis.q_max - self.lo, self.hi - axis.q_min - self.y_lo, self.y_hi - self.y_lo)
 
 
 def axes(conv: Conv, batch: int, unfold: tuple[bool, bool] = (False, False)) -> tuple[Axis, Axis]:
     """The row axis (with the batch) and the column axis of a layer."""
-    rows = Axis(
-        conv.height, conv.out_height, conv.kernel[0], conv.stride[0], conv.padding[0], batch, unfold[0]
-    )
-    return rows, Axis(
-        conv.width, conv.out_width, conv.kernel[1], conv.stride[1], conv.padding[1], 1, unfold[1]
-    )
+    (kh, kw), (sh, sw), (top, left, _, _) = conv.kernel, conv.stride, conv.padding
+    rows = Axis(conv.height, conv.out_height, kh, sh, top, batch, unfold[0])
+    return rows, Axis(conv.width, conv.out_width, kw, sw, left, 1, unfold[1])
 
 
 def slot_size(rows: Tiles, cols: Tiles) -> tuple[int, int]:
-    """(row pitch, slot): the least pitches at which no read of one row or channel meets another's elements."""
+    """(row pitch, slot): the least pitches at which no read of a row or channel meets another's elements."""
     row = cols.above + 1
     r, c = rows.axis, cols.axis
     slot = 1 + max(
@@ -240,9 +240,13 @@ class Cut:
     The order on the wire: for each of `blocks`, for each of `tiles`, the answers a0 .. a1 - 1.
 
     Args:
-        conv: the layer. batch: inferences made together, 1 to 16. n: ring dimension N (a power of two).
-        rows, cols: output rows (of the tall picture) and columns of a tile. aligned: row tiles start afresh in each image.
-        cb, ob: input and output channels in one polynomial. unfold: im2col of the rows, of the columns.
+        conv: the layer.
+        batch: inferences made together, 1 to 16.
+        n: ring dimension N (a power of two).
+        rows, cols: output rows (of the tall picture) and columns of a tile.
+        aligned: row tiles start afresh in each image.
+        cb, ob: input and output channels in one polynomial.
+        unfold: im2col of the rows, of the columns.
 
     Raises:
         ValueError: the tile does not fit into a polynomial.
@@ -273,7 +277,7 @@ class Cut:
 
     @cached_property
     def _taps(self) -> tuple[np.ndarray, np.ndarray]:
-        """For each phase its taps: index into the kernel (-1: none) and exponent -(q*row + q'), both int64 [F, T]."""
+        """Each phase's taps, int64 [F, T] each: index into the kernel (-1: none), exponent -(q*row + q')."""
         index: list[list[int]] = []
         exponent: list[list[int]] = []
         for v, h in self.phases:
@@ -289,7 +293,7 @@ class Cut:
 
     @property
     def virtual(self) -> int:
-        """Channels of the stride-1 convolution: input channels times phases, a channel's phases side by side."""
+        """Channels of the stride-1 convolution: channels times phases, a channel's phases side by side."""
         return self.conv.channels * len(self.phases)
 
     @property
@@ -335,7 +339,7 @@ class Cut:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """The answers in order, grouped by what they use, at most BLOCK_POLYNOMIALS weight polynomials a block."""
+        """The answers in order, grouped by what they use, BLOCK_POLYNOMIALS weight polynomials at a time."""
         out: list[Block] = []
         uses, a = self.uses_per_answer, 0
         while a < self.answer_blocks:
@@ -354,8 +358,12 @@ class Cut:
         return out
 
     def inputs(self, tile: int) -> np.ndarray:
-        """int32 [channel_blocks, N]: which element of the flattened (batch, channels, height, width) tensor each coefficient of
-        a tile's input polynomials holds; -1: zero (padding, unused). All signs are +1."""
+        """Which element each coefficient of a tile's input polynomials holds.
+
+        Returns:
+            int32 [channel_blocks, N], index into the flattened (batch, channels, height, width) tensor; -1:
+            zero (padding, unused). All signs are +1.
+        """
         conv, (rt, ct) = self.conv, divmod(tile, len(self.cols))
         rows, cols = self.rows.sources[rt], self.cols.sources[ct]
         image, u = np.divmod(rows, self.rows.axis.pitch)
@@ -379,16 +387,18 @@ class Cut:
         return out
 
     def uses(self, block: Block, tile: int) -> np.ndarray:
-        """int32 [U]: the input polynomials (numbered tile by tile) that the block's answers of this tile use."""
+        """int32 [U]: the input polynomials, numbered tile by tile, that the block's answers of this tile
+        use.
+        """
         return np.arange(block.u0, block.u1, dtype=np.int32) + np.int32(tile * self.channel_blocks)
 
     def scatter(self, block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where the weights go, the same for every tile.
 
         Returns:
-            positions int32 [U, P]: coefficient of tap p in the weight polynomial for channel-block u; distinct where a tap exists.
-            signs int8 [U, P]: +1 or -1 (X^N = -1).
-            taps int32 [A, U, P]: index into the flattened weight (outputs, channels/groups, kernel), -1: no tap here.
+            positions int32 [U, P]: coefficient of tap p in the weight polynomials for channel-block u.
+            signs int8 [U, P]: +1 or -1 (X^N = -1). taps int32 [A, U, P]: index into the flattened weight,
+            -1: none. Positions of one polynomial's taps differ.
         """
         conv, phases = self.conv, len(self.phases)
         kernel = conv.kernel[0] * conv.kernel[1]
@@ -418,7 +428,7 @@ class Cut:
         return (self.rows.lo - self.rows.y_lo) * self.row + self.cols.lo - self.cols.y_lo
 
     def weights(self, weight: np.ndarray, block: Block) -> np.ndarray:
-        """int32 [A, U, N]: the block's weight polynomials from the layer's weight (any integer type, `conv.weight_shape`)."""
+        """int32 [A, U, N]: the block's weight polynomials; `weight`: integers of shape `conv.weight_shape`."""
         positions, signs, taps = self.scatter(block)
         flat = np.ascontiguousarray(weight, dtype=np.int32).reshape(-1)
         out = np.zeros((block.a1 - block.a0, block.u1 - block.u0, self.n), np.int32)
@@ -427,14 +437,16 @@ class Cut:
         return out
 
     def listed(self, block: Block, tile: int) -> np.ndarray:
-        """int32 [L]: the coefficients of each of the block's answers of this tile that hold outputs (ascending)."""
+        """int32 [L]: the coefficients, ascending, that hold outputs in each of the block's answers of this
+        tile.
+        """
         i, j = self._valid(tile)
         o = np.arange(block.channels)[:, None, None] * (self.cb * self.slot)
         e = o + (i[:, None] - self.rows.y_lo) * self.row + (j - self.cols.y_lo)
         return e.reshape(-1).astype(np.int32)
 
     def outputs(self, block: Block, tile: int) -> np.ndarray:
-        """int32 [A, L]: the element of the flattened (batch, outputs, out_height, out_width) tensor in each listed coefficient."""
+        """int32 [A, L]: what each listed coefficient holds, in the flattened (batch, *output shape) tensor."""
         conv, (rt, ct) = self.conv, divmod(tile, len(self.cols))
         i, j = self._valid(tile)
         image, y = np.divmod(self.rows.outputs[rt][i], conv.out_height)

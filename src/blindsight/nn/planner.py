@@ -1,11 +1,10 @@
 """Choice of the cut of each linear layer: the least bytes and work (DESIGN section 4, "Divide and conquer").
 
-A cut trades four things against one another. More input channels in a polynomial mean fewer inputs to send and more
-coefficients burnt by partial sums; more output channels mean fewer answers; more images or rows mean that a
-weight polynomial serves more of them; and every product and every NTT costs time. `choose` tries all tilings and packings
-of a layer and takes the cheapest in seconds by `Costs`. Sizes are exact; times are estimates of one core.
-
-    python -m blindsight.nn.planner PLAN.json [--batch 16]       the cut of every layer of a public plan
+A cut trades four things against one another. More input channels in a polynomial mean fewer inputs to send
+and more coefficients burnt by partial sums; more output channels mean fewer answers; more images or rows
+mean that a weight polynomial serves more of them; and every product and every NTT costs time. `choose`
+tries all tilings and packings of a layer and takes the cheapest in seconds by `Costs`. Sizes are exact;
+times are estimates of one core.
 """
 
 import math
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from blindsight.nn.cut import Conv, Cut, Tiles, axes, slot_size
+
+Tiling = tuple[int, int, bool, int, int]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Price:
 
 
 def price(cut: Cut, costs: Costs) -> Price:
-    """What a cut costs: bytes both ways (frame headers apart), weight polynomials (each one NTT a batch), products."""
+    """What a cut costs: bytes both ways (frame headers apart), weight NTTs (one a batch each), products."""
     up = 32 + math.ceil(cut.input_polynomials * cut.n * costs.up_bits / 8)
     down = (
         math.ceil(cut.answers * cut.n * costs.down_bits / 8)
@@ -113,7 +114,7 @@ def _cheapest(conv: Conv, batch: int, costs: Costs, unfold: tuple[bool, bool]) -
         ob = np.minimum(slots // cb, conv.outputs)
         ob = -(-conv.outputs // -(-conv.outputs // ob))
         inputs, answers = -(-virtual // cb), -(-conv.outputs // ob)
-        # channel-blocks under one answer: those of the groups it spans (short by one where groups straddle blocks)
+        # channel-blocks under one answer: the groups it spans (short by one where groups straddle blocks)
         spans = np.minimum(-(-ob // out_group), conv.groups)
         weights = answers * np.minimum(inputs, -(-spans * in_group // cb))
         size = tiles * costs.n * (inputs * costs.up_bits + answers * costs.down_bits) / 8 + fixed
