@@ -63,6 +63,12 @@ class Pictures:
         query = "SELECT block, data FROM blocks WHERE device = ? AND image = ? ORDER BY block"
         return [(r["block"], r["data"]) for r in self.database.rows(query, device, image)]
 
+    def count_blocks(self, device: str, image: bytes) -> int:
+        """How many blocks are at hand."""
+        query = "SELECT count(*) AS n FROM blocks WHERE device = ? AND image = ?"
+        row = self.database.row(query, device, image)
+        return row["n"] if row else 0
+
     def waiting(self, device: str) -> tuple[int, int]:
         """(pictures, bytes of blocks) of a device that are not accepted yet."""
         row = self.database.row(

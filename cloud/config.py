@@ -1,0 +1,118 @@
+"""The cloud's settings: one TOML file. `blindsight keys init` writes a working one for a test set-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blindsight.wire import topics
+
+
+@dataclass(frozen=True)
+class Broker:
+    """Where the broker is and how to get in. Without `ca` the connection is in the clear: loopback and
+    tests only.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    client_id: str = "blindsight-cloud"
+    user: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    keepalive_s: int = 30
+
+    def __post_init__(self) -> None:
+        if self.ca is None and self.host not in ("127.0.0.1", "localhost", "::1"):
+            raise ValueError(f"broker.ca is missing: a broker on {self.host} is reached over TLS only")
+
+
+@dataclass(frozen=True)
+class HelperLink:
+    """Where the helper is; with `ca`, `certificate` and `key` mutual TLS, without them loopback in the
+    clear.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7610
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    name: str = "helper.blindsight"
+    timeout_s: float = 120.0
+    network: str = "lan"
+
+    def __post_init__(self) -> None:
+        files = (self.ca, self.certificate, self.key)
+        if any(files) and not all(files):
+            raise ValueError("helper.ca, helper.certificate and helper.key belong together")
+        if not any(files) and self.host not in ("127.0.0.1", "localhost", "::1"):
+            raise ValueError(f"helper.ca is missing: a helper on {self.host} is reached over TLS only")
+        if self.network not in ("lan", "wan"):
+            raise ValueError('helper.network is "lan" or "wan"')
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Quotas a device, and how long things are kept."""
+
+    pictures_waiting: int = 64
+    bytes_waiting: int = 1 << 26
+    assembling_s: float = 86400.0
+    answers_s: float = 7 * 86400.0
+    resend_s: float = 86400.0
+    attempts: int = 30
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Worker pairs of this process and their leases. Names are `<prefix><number>`: one material pool each."""
+
+    count: int = 1
+    prefix: str = "w"
+    lease_s: float = 60.0
+    retry_s: float = 0.5
+    retry_max_s: float = 60.0
+    threads: int = 1
+    material_low: int = 4
+    material_batch: int = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.material_batch <= 16:
+            raise ValueError("workers.material_batch is 1 to 16")
+
+
+@dataclass(frozen=True)
+class MetricsPage:
+    """The Prometheus page; port 0 is none."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """Everything. `data` holds the store and the material, `models` the installed models."""
+
+    data: Path
+    models: Path
+    shards: str = topics.SHARDS
+    ingress: bool = True
+    log_level: str = "info"
+    broker: Broker = field(default_factory=Broker)
+    helper: HelperLink = field(default_factory=HelperLink)
+    limits: Limits = field(default_factory=Limits)
+    workers: Workers = field(default_factory=Workers)
+    metrics: MetricsPage = field(default_factory=MetricsPage)
+
+    def __post_init__(self) -> None:
+        topics.subscriptions(self.shards)
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise ValueError("log_level is debug, info, warning or error")
+
+    @property
+    def database(self) -> Path:
+        """The store's file."""
+        return self.data / "cloud.db"
