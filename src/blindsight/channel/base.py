@@ -1,7 +1,7 @@
 """The channel's interface, its errors and its counters."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -87,6 +87,10 @@ class Channel(Protocol):
 
     def recv_control(self) -> dict[str, Any]:
         """The next CONTROL frame's JSON object."""
+        ...
+
+    def fail(self, reason: str) -> NoReturn:
+        """Tell the peer why in one line, close, and raise ProtocolError. The reason must hold nothing secret."""
         ...
 
     def close(self) -> None:

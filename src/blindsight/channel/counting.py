@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -74,6 +74,9 @@ class Recorder:
 
     def recv_control(self) -> dict[str, Any]:
         return self._channel.recv_control()
+
+    def fail(self, reason: str) -> NoReturn:
+        self._channel.fail(reason)
 
     def close(self) -> None:
         self._channel.close()

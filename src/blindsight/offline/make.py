@@ -73,9 +73,7 @@ def make_batch(
     shares = linear.batch(channel, network.plan.weighted, batch, masks)
     draws = (*ingest, *network.draws)
     made = source.fill([batch_draw(d, batch) for d in draws])
-    split = [
-        (d, split_draw(d, batch, channel.party, arrays)) for d, arrays in zip(draws, made, strict=True)
-    ]
+    split = [(d, split_draw(d, batch, channel.party, arrays)) for d, arrays in zip(draws, made, strict=True)]
     return [
         Slot(
             index=first + b if first >= 0 else -1,
