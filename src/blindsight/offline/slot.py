@@ -1,6 +1,6 @@
 """A slot: what one party's side of one inference consumes, and its byte form.
 
-The byte form is a flat concatenation in the order the plan gives; sizes follow from the plan, so nothing in it needs to be trusted or parsed.
+The byte form is a flat concatenation in the order the plan gives; sizes follow from the plan, so nothing in it is trusted or parsed.
 """
 
 from dataclasses import dataclass

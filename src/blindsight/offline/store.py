@@ -1,6 +1,6 @@
 """The material store: slots on disk, encrypted at rest, each used exactly once.
 
-Adversary: someone who later reads the disk, a crash or power cut at any point, a backup restored behind the peer's back. A slot's masks hide
+Adversary: someone who later reads the disk, a crash or power cut at any point, a backup restored behind the peer's back. Masks hide
 activations, so a slot used twice, or readable after use, is a leak.
 
 - Burn first: `reserve` moves the durable cursor past the index before it returns a byte of the slot (`cursor.py`).
