@@ -26,7 +26,8 @@ from typing import Literal, Protocol
 import numpy as np
 
 Kind = Literal["bits", "ints", "triples"]
-MAX_K = 4  # 1-of-16 is the widest pad hash; a wider look-up goes through two levels
+MAX_K = 8  # 1-of-256; a sender hashes 2^k pads an instance
+MAX_W = 32
 
 
 def words(n: int) -> int:
@@ -57,9 +58,8 @@ class Draw:
             raise ValueError(f"sender is party 0 or 1, not {self.sender}")
         if not 1 <= self.k <= MAX_K:
             raise ValueError(f"1-of-2^k OT has k from 1 to {MAX_K}, not {self.k}")
-        limit = 8 if self.kind == "bits" else 32
-        if not 1 <= self.w <= limit:
-            raise ValueError(f"{self.kind} have w from 1 to {limit}, not {self.w}")
+        if not 1 <= self.w <= MAX_W:
+            raise ValueError(f"{self.kind} have w from 1 to {MAX_W}, not {self.w}")
 
     def shapes(self, party: int) -> tuple[tuple[tuple[int, ...], type[np.generic]], ...]:
         """Shape and dtype of each array that `party` gets: exactly what `Correlations.draw` returns."""
@@ -81,7 +81,7 @@ class Draw:
 
 
 def bits(sender: int, k: int, w: int, n: int) -> Draw:
-    """n 1-of-2^k random OTs of w-bit strings (w <= 8), bit-sliced."""
+    """n 1-of-2^k random OTs of w-bit strings (w <= 32), bit-sliced."""
     return Draw("bits", sender, k, w, n)
 
 

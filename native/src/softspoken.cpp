@@ -1,0 +1,81 @@
+#include "blindsight/softspoken.hpp"
+
+#include "blindsight/ot_kernels.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace bs {
+namespace {
+constexpr std::size_t CHUNK = 32;         // vector columns (256 OTs each) worked on at a time: rows stay in the second-level cache
+constexpr std::size_t STRIDE = CHUNK + 1; // an odd number of half lines: 128 rows spread over all cache sets
+} // namespace
+
+struct SoftSpoken::Buffers {
+    std::vector<Column> rows, u, tiles;
+    std::vector<std::uint8_t> scratch;
+
+    explicit Buffers(const PadArray& a, unsigned count)
+        : rows(128 * STRIDE), u(2 * CHUNK), tiles(128 * a.k), scratch(static_cast<std::size_t>(count) * (a.ints ? 4 * PAIR : 32 * a.w)) {}
+    ~Buffers() {
+        wipe(rows.data(), rows.size() * sizeof(Column));
+        wipe(u.data(), u.size() * sizeof(Column));
+        wipe(tiles.data(), tiles.size() * sizeof(Column));
+        wipe(scratch.data(), scratch.size());
+    }
+};
+
+SoftSpoken::SoftSpoken(unsigned k, const std::uint8_t* seeds, const std::uint8_t* hash_key) : k_(k), hash_(expand_key(hash_key)) {
+    if (k != 1 && k != 2 && k != 4 && k != 8) throw std::invalid_argument("SoftSpoken k is 1, 2, 4 or 8");
+    keys_.reserve(groups() << k);
+    for (std::size_t i = 0; i < groups() << k; ++i) keys_.push_back(expand_key(seeds + 16 * i));
+}
+
+SoftSpoken::~SoftSpoken() { wipe(keys_.data(), keys_.size() * sizeof(AesKey)); }
+
+std::size_t SoftSpoken::chunk_pairs(unsigned pad_k) noexcept { return CHUNK / pad_k; }
+
+void SoftSpokenReceiver::extend(const PadArray& out, std::size_t pair, std::size_t pairs, std::uint8_t* message) {
+    const OtKernels& kernels = ot_kernels();
+    Buffers buf(out, 1);
+    V *rows = &buf.rows[0].v, *first_u = &buf.u[0].v, *group_u = first_u + CHUNK;
+    while (pairs > 0) {
+        const std::size_t now = std::min(pairs, chunk_pairs(out.k)), columns = now * out.k, steps = (columns + STEP - 1) / STEP;
+        for (std::size_t g = 0; g < groups(); ++g) {
+            kernels.receiver_group(k_, &keys_[g << k_], block_, steps, g ? group_u : first_u, rows + g * k_ * STRIDE, STRIDE);
+            if (g == 0) continue;
+            for (std::size_t c = 0; c < columns; ++c, message += 32) store(message, group_u[c] ^ first_u[c]);
+        }
+        kernels.receiver_tiles(hash_, first_u, rows, STRIDE, 128 * block_, now, out, pair, &buf.tiles[0].v, buf.scratch.data());
+        block_ += 2 * columns, pair += now, pairs -= now;
+    }
+}
+
+SoftSpokenSender::SoftSpokenSender(unsigned k, const std::uint8_t* seeds, const std::uint8_t* hash_key, const std::uint8_t* delta)
+    : SoftSpoken(k, seeds, hash_key) {
+    std::memcpy(delta_, delta, 16);
+}
+
+SoftSpokenSender::~SoftSpokenSender() { wipe(delta_, sizeof delta_); }
+
+void SoftSpokenSender::extend(const PadArray& out, std::size_t pair, std::size_t pairs, const std::uint8_t* message) {
+    const OtKernels& kernels = ot_kernels();
+    Buffers buf(out, 1u << out.k);
+    while (pairs > 0) {
+        const std::size_t now = std::min(pairs, chunk_pairs(out.k)), columns = now * out.k, steps = (columns + STEP - 1) / STEP;
+        for (std::size_t g = 0; g < groups(); ++g) {
+            V* rows = &buf.rows[g * k_ * STRIDE].v;
+            for (std::size_t b = 0; b < k_; ++b) { // d_g where Delta has a one, zero elsewhere; d_0 is zero and not sent
+                const std::size_t bit = g * k_ + b;
+                const std::uint64_t mask = g ? -static_cast<std::uint64_t>(delta_[bit / 8] >> bit % 8 & 1) : 0;
+                for (std::size_t c = 0; c < STEP * steps; ++c) rows[b * STRIDE + c] = g && c < columns ? load(message + 32 * c) & mask : V{};
+            }
+            if (g) message += 32 * columns;
+            kernels.sender_group(k_, &keys_[g << k_], block_, steps, rows, STRIDE);
+        }
+        kernels.sender_tiles(hash_, delta_, &buf.rows[0].v, STRIDE, 128 * block_, now, out, pair, &buf.tiles[0].v, buf.scratch.data());
+        block_ += 2 * columns, pair += now, pairs -= now;
+    }
+}
+
+} // namespace bs
