@@ -6,6 +6,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "blindsight/aes.hpp"
+#include "blindsight/chacha.hpp" // wipe
 #include "blindsight/cpu.hpp"
 #include "blindsight/softspoken.hpp"
 

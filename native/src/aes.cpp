@@ -45,11 +45,6 @@ void aes_encrypt(const AesKey& key, const std::uint8_t* in, std::uint8_t* out, s
     ot_kernels().encrypt(key, in, out, blocks);
 }
 
-void wipe(void* p, std::size_t n) noexcept {
-    std::memset(p, 0, n);
-    __asm__ volatile("" : : "r"(p) : "memory");
-}
-
 const OtKernels& ot_kernels() noexcept {
     const Features& f = features();
 #if defined(__x86_64__)

@@ -1,5 +1,6 @@
 #include "blindsight/softspoken.hpp"
 
+#include "blindsight/chacha.hpp" // wipe
 #include "blindsight/ot_kernels.hpp"
 
 #include <algorithm>
