@@ -20,19 +20,38 @@ def directory():
         return ""
 
 
-def main():
-    from bsdev.config import ConfigError
-    from bsdev.device import Device
+def unload(name):
+    """Forget a module of ours that is done."""
+    import bsdev
 
+    del sys.modules["bsdev." + name]
+    delattr(bsdev, name)
+
+
+def main():
     where = directory()
     sys.path.append(where or "/")
     try:
-        from hook import on_result
-    except ImportError:
-        on_result = None
-    try:
-        device = Device(where, on_result)
-    except (ConfigError, ValueError) as e:
+        # Large modules before the buffers and these before the rest: compiling takes five times a file's size from
+        # the heap, and what it leaves behind lies in pieces.
+        from bsdev import config, mqtt  # noqa: F401
+
+        cfg = config.load(where)
+        keys = config.derive(cfg)
+        del config
+        unload("config")
+        from bsdev.picture import Sender
+
+        sender = Sender(cfg, keys)
+        gc.collect()
+        from bsdev.device import Device
+
+        try:
+            from hook import on_result
+        except ImportError:
+            on_result = None
+        device = Device(cfg, sender, on_result)
+    except ValueError as e:
         print("blindsight: " + str(e), file=sys.stderr)
         sys.exit(2)
     device.run()

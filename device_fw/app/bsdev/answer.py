@@ -8,8 +8,8 @@ the sum. A cloud that sends another share than the right one changes the answer 
 import struct
 
 from bsdev.aead import open_sealed
-from bsdev.config import REVEAL
 from bsdev.keys import str8
+from bsdev.settings import REVEAL
 
 RECEIPT, RESULT, FAILURE = 1, 2, 3
 

@@ -1,293 +1,199 @@
 """The device's life: take a picture, send it until it is accepted, open the answer, sleep.
 
 One thread, one loop. Everything a step must not lose is on flash before the step is acknowledged, so the loop may be
-killed anywhere and starts again from the store. Events go to standard output, one JSON object a line.
+killed anywhere and starts again from the store.
 """
 
 import gc
 import json
-import random
-import struct
 import time
 
-from bsdev import VERSION, answer, camera, net, power
-from bsdev.config import Config, Keys
-from bsdev.frame import Resizer
-from bsdev.keys import Drbg, Stream
-from bsdev.mqtt import Link
-from bsdev.picture import Sender
+from bsdev.mqtt import Link  # the largest modules first: compiling one takes five times its size from the heap
 from bsdev.store import Store
+from bsdev.frame import Resizer
+from bsdev import VERSION, camera, power
+from bsdev.inbox import Inbox
+from bsdev.clock import after, doubled, event, left, patience
+from bsdev.keys import Drbg
 
-MAX_TRIES = 5
-RETRIABLE = (1, 2, 4, 5)  # failure codes worth a new id; 3 (model, plan) and 6 (key) need a person
+try:
+    import network  # noqa: F401 - before net.py, so that ports without it do not compile that
 
-
-def event(kind, **fields):
-    fields["event"] = kind
-    print(json.dumps(fields))
+    from bsdev import net
+except ImportError:  # no `network` module
+    from bsdev import net_host as net
 
 
 class Device:
-    """directory: config.json, secret.bin, pk.bin; on_result(label, index) is called for every answered picture.
+    """cfg: Settings; sender: the Sender made for it; on_result(label, index) is called for every answered picture.
 
     An answer is handed out at least once (again after a power cut between hook and acknowledgement); its image id in
     the event tells repeats apart.
     """
 
-    def __init__(self, directory, on_result=None):
-        self.cfg = cfg = Config(directory)
-        self._hook = on_result
-        self._prefix = "bs1/" + cfg.shard() + "/" + cfg.device
-        self._feed = power.watchdog(cfg.watchdog_s)
-        # Every large buffer, before the network takes its share of the memory.
-        stream = Stream()
-        self._sender = Sender(cfg, Keys(cfg), stream, self._feed)
-        self._camera = camera.make(cfg.camera, cfg.shape, cfg.dir)
-        self._resizer = Resizer(self._camera.format, self._camera.size, cfg.shape, cfg.camera.get("crop"))
+    def __init__(self, cfg, sender, on_result=None):
+        self.cfg = cfg
+        self.prefix = "bs1/" + cfg.shard() + "/" + cfg.device
+        self.feed = power.watchdog(cfg.watchdog_s)
+        self.sender = sender
+        sender.feed = self.feed
+        self.camera = camera.make(cfg.camera, cfg.shape, cfg.dir)
+        self.resizer = Resizer(self.camera.format, self.camera.size, cfg.shape, cfg.camera.get("crop"))
+        self._drbg = Drbg(net.radio_on, sender.stream)
+        self.store = store = Store(cfg.dir)
+        self.inbox = Inbox(cfg, self.prefix, store, self._new_id, on_result)
         count = 1 if cfg.reveal == "top1" else max(len(cfg.labels), 16)
-        self._link = Link(cfg, self._prefix, self._on_message, self._feed, max(512, 176 + 8 * count))
-        self._drbg = Drbg(net.radio_on, stream)
-        self._store = Store(directory)
-        self._interval = cfg.interval_s if self._store.interval is None else self._store.interval
+        self.link = Link(cfg, self.prefix, self.inbox.handle, self.feed, max(512, 176 + 8 * count))
+        self.interval = cfg.interval_s if store.interval is None else store.interval
         self._next_capture = time.ticks_ms()
-        self._forced = 0
-        self._reboot = False
-        self._live_peak = 0
-        event("boot", boot=self._store.boot, version=VERSION, pending=len(self._store.pictures))
-
-    # --- time
-
-    def _after(self, seconds):
-        return time.ticks_add(time.ticks_ms(), int(seconds * 1000))
-
-    @staticmethod
-    def _reached(ticks):
-        return time.ticks_diff(time.ticks_ms(), ticks) >= 0
-
-    @staticmethod
-    def _spread(seconds):
-        """Jitter: between half and the whole of it."""
-        return seconds * (0.5 + random.random() / 2)
+        self.live = 0
+        event("boot", boot=store.boot, version=VERSION, pending=len(store.pictures))
 
     # --- pictures
 
-    def _want_picture(self):
-        store, cfg = self._store, self.cfg
-        if len(store.pictures) >= 16 * cfg.max_pending or len(store.waiting()) >= cfg.max_pending:
-            return False
-        if self._forced:
-            return True
-        return (not cfg.count or store.frames < cfg.count) and self._reached(self._next_capture)
-
     def _new_id(self):
         seed, tail = self._drbg.draw()
-        return (struct.pack(">Q", self._store.boot) + tail).hex(), seed
+        return "%016x" % self.store.boot + tail.hex(), seed
+
+    def _more(self):
+        return not self.cfg.count or self.store.frames < self.cfg.count
+
+    def _want_picture(self):
+        most = self.cfg.max_pending
+        if len(self.store.pictures) >= 16 * most or len(self.store.waiting()) >= most:
+            return False
+        return self.inbox.capture or (self._more() and left(self._next_capture) <= 0)
 
     def _capture(self):
         image, seed = self._new_id()
-        self._next_capture = self._after(self._interval)
-        self._forced = 0
-        self._camera.capture(self._store.frames)
+        self._next_capture = after(self.interval)
+        self.inbox.capture = False
+        self.camera.capture(self.store.frames)
         try:
-            pic = self._store.add(image, seed, lambda write: self._resizer.run(self._camera.read_into, write))
+            pic = self.store.add(image, seed, lambda write: self.resizer.run(self.camera.read_into, write))
         finally:
-            self._camera.release()
+            self.camera.release()
         pic.due = time.ticks_ms()
         event("captured", image=pic.id, frame=pic.frame)
 
     def _send(self, pic):
         start = time.ticks_ms()
-        sent = self._sender.send(pic, self._link, self._prefix, self._store)
-        pic.due = self._after(self._patience(pic))
-        self._report_heap()
-        event("published", image=pic.id, frame=pic.frame, bytes=sent, blocks=self._sender.layout.blocks,
-              ms=time.ticks_diff(time.ticks_ms(), start), resend=pic.sends > 1)
-
-    def _patience(self, pic):
-        """Seconds until the next resend or reminder."""
-        pic.sends += 1
-        return self._spread(min(self.cfg.retry_s * 2 ** min(pic.sends, 16), self.cfg.retry_max_s))
+        sent = self.sender.send(pic, self.link, self.prefix, self.store)
+        patience(self.cfg, pic)
+        event("published", image=pic.id, frame=pic.frame, bytes=sent, blocks=self.sender.layout.blocks,
+              ms=-left(start), resend=pic.sends > 1)
+        self.heap()
 
     def _remind(self, pic):
         """Ask for an answer that is overdue: the manifest again; the cloud repeats what it has for it."""
-        self._sender.send_manifest(pic, self._link, self._prefix, self._store)
-        pic.due = self._after(self._patience(pic))
+        self.sender.send_manifest(pic, self.link, self.prefix, self.store)
+        patience(self.cfg, pic)
         event("reminded", image=pic.id, frame=pic.frame)
 
-    def _report_heap(self):
-        peak = max(self._sender.heap_peak, gc.mem_alloc())
+    def heap(self):
+        """peak: the most allocated at any sample, garbage included; live: the most in use after a collection."""
+        peak = self.sender.heap_peak = max(self.sender.heap_peak, gc.mem_alloc())
         gc.collect()
-        self._live_peak = max(self._live_peak, gc.mem_alloc())
-        event("heap", peak=peak, live=self._live_peak, total=gc.mem_alloc() + gc.mem_free())
-
-    # --- what comes in
-
-    def _on_message(self, topic, payload, retained):
-        """Called by the link, which acknowledges to the broker only after this returns."""
-        head = (self._prefix + "/").encode()
-        if not topic.startswith(head):
-            return
-        parts = topic[len(head) :].split(b"/")
-        if len(parts) != 2:
-            return
-        if parts[0] == b"cmd":
-            if not retained:  # a retained command would repeat at every connection
-                self._command(parts[1], bytes(payload[:16]))
-        elif parts[0] == b"down" and len(payload) >= 2 and payload[1] == 1:
-            pic = self._store.pictures.get(str(parts[1], "ascii")) if len(parts[1]) == 32 else None
-            if pic and pic.hash:
-                self._answer(pic, payload[0], payload[2:])
-
-    def _command(self, name, value):
-        if name == b"capture":
-            self._forced = 1
-        elif name == b"interval" and 0 < len(value) <= 6 and all(48 <= c <= 57 for c in value):
-            self._interval = min(int(value), 604800)
-            self._next_capture = self._after(self._interval)
-            self._store.set_interval(self._interval)
-            event("interval", seconds=self._interval)
-        elif name == b"reboot":
-            self._reboot = True
-
-    def _answer(self, pic, kind, body):
-        if kind == answer.RECEIPT:
-            if answer.receipt_hash(body) != pic.hash:
-                event("rejected", image=pic.id, reason="receipt for another manifest")
-            elif not pic.accepted:
-                self._store.accept(pic)
-                pic.sends = 0
-                pic.due = self._after(self._patience(pic))
-                event("receipt", image=pic.id, frame=pic.frame)
-        elif kind == answer.RESULT:
-            try:
-                attempt, values = answer.open_result(body, self.cfg, pic)
-            except ValueError as e:
-                event("rejected", image=pic.id, reason=str(e))
-                return
-            index, label, extra = answer.classify(values, self.cfg)
-            event("result", image=pic.id, frame=pic.frame, index=index, label=label, attempt=attempt, **extra)
-            if self._hook:
-                self._hook(label, index)
-            self._store.drop(pic)
-        elif kind == answer.FAILURE:
-            self._failed(pic, answer.failure(body))
-
-    def _failed(self, pic, failure):
-        if failure is None:
-            return
-        code, reason = failure
-        again = not pic.accepted and code in RETRIABLE and pic.tries < MAX_TRIES
-        event("failure", image=pic.id, frame=pic.frame, code=code, reason=reason, final=not again)
-        if not again:
-            self._store.drop(pic)
-            return
-        image, seed = self._new_id()
-        new = self._store.renew(pic, image, seed)
-        new.due = self._after(self._spread(min(self.cfg.retry_s * 2**new.tries, self.cfg.retry_max_s)))
-        event("renewed", image=new.id, frame=new.frame, tries=new.tries)
+        self.live = max(self.live, gc.mem_alloc())
+        event("heap", peak=peak, live=self.live, total=gc.mem_alloc() + gc.mem_free())
 
     # --- the loop
 
     def _connect(self):
-        net.join(self.cfg.wifi, self._feed)
+        net.join(self.cfg.wifi, self.feed)
         if self.cfg.broker.get("tls"):
-            event("clock", source=net.set_clock(self.cfg.ntp, self._feed))
-        kept = self._link.connect()
-        self._link.subscribe((self._prefix + "/down/+", self._prefix + "/cmd/+"))
+            event("clock", source=net.set_clock(self.cfg.ntp, self.feed))
+        kept = self.link.connect()
+        self.link.subscribe((self.prefix + "/down/+", self.prefix + "/cmd/+"))
         self._status("online")
         event("connected", session_present=kept)
         if not kept:  # answers that waited in the broker are lost: ask again
-            for pic in self._store.pictures.values():
+            for pic in self.store.pictures.values():
                 pic.due = time.ticks_ms()
 
     def _status(self, state):
-        status = {"state": state, "version": VERSION, "boot": self._store.boot, "pending": len(self._store.pictures)}
-        self._link.publish(self._prefix + "/status", json.dumps(status).encode(), True)
+        status = {"state": state, "version": VERSION, "boot": self.store.boot, "pending": len(self.store.pictures)}
+        self.link.publish(self.prefix + "/status", json.dumps(status).encode(), True)
 
     def _step(self):
         """One thing that is due, or a wait for the next."""
-        if self._reboot:
-            raise _Leave("reboot")
-        self._store.sweep()
+        self.store.sweep()
+        if self.inbox.interval is not None:
+            self.interval, self.inbox.interval = self.inbox.interval, None
+            self._next_capture = after(self.interval)
         if self._want_picture():
             self._capture()
-        soonest = 1000
-        for pic in self._store.waiting():
-            if self._reached(pic.due):
+        wait = 1000
+        for pic in self.store.waiting():
+            wait = min(wait, left(pic.due))
+            if wait <= 0:
                 self._send(pic)
                 return
-        for pic in list(self._store.pictures.values()):
-            left = time.ticks_diff(pic.due, time.ticks_ms())
-            if pic.accepted and left <= 0:
+        for pic in list(self.store.pictures.values()):
+            wait = min(wait, left(pic.due))
+            if pic.accepted and wait <= 0:
                 self._remind(pic)
                 return
-            soonest = min(soonest, max(left, 0))
-        if not self.cfg.count or self._store.frames < self.cfg.count:
-            soonest = min(soonest, max(time.ticks_diff(self._next_capture, time.ticks_ms()), 20))
-        self._link.poll(soonest)
+        if self._more():
+            wait = min(wait, max(left(self._next_capture), 20))
+        self.link.poll(max(wait, 0))
 
-    def _finished(self):
-        store, cfg = self._store, self.cfg
-        return cfg.count and store.frames >= cfg.count and not store.pictures and not self._forced
-
-    def _sleep_due(self, awake):
-        if self.cfg.sleep != "deep" or self._interval <= 0 or self._want_picture():
-            return False
-        return not self._store.pictures or self._reached(awake)
-
-    def _serve(self, awake):
-        while True:
-            self._step()
-            if self._finished():
-                raise _Leave("done")
-            if self._sleep_due(awake):
-                raise _Leave("sleep")
+    def _ending(self, awake):
+        """Why to leave the loop, or None."""
+        store = self.store
+        if self.inbox.reboot:
+            return "reboot"
+        if not self._more() and not store.pictures and not self.inbox.capture:
+            return "done"
+        if self.cfg.sleep == "deep" and self.interval > 0 and not self._want_picture():
+            if not store.pictures or left(awake) <= 0:
+                return "sleep"
+        return None
 
     def run(self):
-        """Runs until `count` pictures are answered, a reboot is asked for, or deep sleep (both end the process)."""
+        """Runs until `count` pictures are answered, a reboot is asked for, or deep sleep (each ends the process)."""
         failures = 0
-        awake = self._after(self.cfg.awake_s)
-        while True:
+        awake = after(self.cfg.awake_s)
+        why = None
+        while not why:
             try:
                 self._connect()
                 failures = 0
-                self._serve(awake)
-            except _Leave as leave:
-                self._leave(leave.args[0])
-                return
+                while not why:
+                    self._step()
+                    why = self._ending(awake)
             except OSError as e:
-                self._link.close()
+                self.link.close()
                 gc.collect()
                 event("offline", reason=str(e))
-            self._back_off(failures, awake)
-            failures += 1
+                why = self._back_off(failures, awake)
+                failures += 1
+        self._leave(why)
 
     def _back_off(self, failures, awake):
-        cfg = self.cfg
-        until = self._after(self._spread(min(cfg.backoff_s * 2 ** min(failures, 16), cfg.backoff_max_s)))
-        while not self._reached(until):
-            self._feed()
+        """Wait before the next connection; pictures are still taken, up to max_pending."""
+        until = after(doubled(self.cfg.backoff_s, failures, self.cfg.backoff_max_s))
+        while left(until) > 0:
+            self.feed()
             if self._want_picture() and net.radio_on():
                 self._capture()
-            if cfg.sleep == "deep" and self._interval > 0 and self._reached(awake):
-                self._leave("sleep")
-            time.sleep_ms(max(0, min(200, time.ticks_diff(until, time.ticks_ms()))))
+            if self.cfg.sleep == "deep" and self.interval > 0 and left(awake) <= 0:
+                return "sleep"
+            time.sleep_ms(max(0, min(200, left(until))))
+        return None
 
     def _leave(self, why):
         try:
-            self._status("sleeping" if why == "sleep" else "offline")
-            self._link.disconnect()
-        except (OSError, AttributeError):
-            self._link.close()
+            if self.link.connected():
+                self._status("sleeping" if why == "sleep" else "offline")
+                self.link.disconnect()
+        except OSError:
+            self.link.close()
+        self.heap()
         if why == "sleep":
-            seconds = max(1, time.ticks_diff(self._next_capture, time.ticks_ms()) // 1000)
+            seconds = max(1, left(self._next_capture) // 1000)
             event("sleep", seconds=seconds)
             power.deep_sleep(seconds)
-        self._report_heap()
         event(why)
         if why == "reboot":
             power.reboot()
-
-
-class _Leave(Exception):
-    """The loop ends in order: done, sleep or reboot."""

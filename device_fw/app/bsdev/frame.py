@@ -137,19 +137,19 @@ class Resizer:
             raise ValueError("crop of more than 8 Mpixel: the row sums would not fit 31 bits")
         self.frame_bytes = size[0] * size[1] * self.pixel
         self._stride = size[0] * self.pixel
-        self._start = y * self._stride + x * self.pixel
-        self._crop = (w, h)
+        self.start = y * self._stride + x * self.pixel
+        self.crop = (w, h)
         self.out = out
-        self._source = bytearray(w * self.pixel)
-        self._row = self._source if self._code < 2 else bytearray(w * out[2])
+        self.source = bytearray(w * self.pixel)
+        self.row = self.source if self._code < 2 else bytearray(w * out[2])
         n = out[1] * out[2]
         self._sums = array("I", bytes(4 * n))
         self._result = bytearray(n)
-        self._size = array("I", (w, out[1], out[2]))
+        self.size = array("I", (w, out[1], out[2]))
 
     def run(self, read_into, emit):
         """read_into(buf, offset) fills buf from the frame; emit(row) takes each output row (width*channels bytes)."""
-        columns, rows = self._crop
+        columns, rows = self.crop
         out_rows = self.out[0]
         n = len(self._result)
         area = columns * rows
@@ -157,13 +157,13 @@ class Resizer:
         need = rows
         _clear(self._sums, n)
         for y in range(rows):
-            read_into(self._source, self._start + y * self._stride)
+            read_into(self.source, self.start + y * self._stride)
             if self._code >= 2:
-                _convert(self._row, self._source, columns, self._code)
+                _convert(self.row, self.source, columns, self._code)
             left = out_rows
             while left:
                 weight = min(left, need)
-                _add_row(self._sums, self._row, weight, self._size)
+                _add_row(self._sums, self.row, weight, self.size)
                 left -= weight
                 need -= weight
                 if not need:

@@ -327,10 +327,10 @@ def take_uniform(dst: ptr32, done: int, stream: ptr32, words: int) -> int:
 
 
 @micropython.viper
-def unpack26(dst: ptr32, src: ptr8):
-    """1,024 values of 26 bits from 3,328 bytes (four values in 13 bytes)."""
+def unpack26(dst: ptr32, src: ptr8, n: int):
+    """n values of 26 bits, n a multiple of 4 (four values in 13 bytes)."""
     i = 0
-    while i < 1024:
+    while i < n:
         dst[i] = src[0] | (src[1] << 8) | (src[2] << 16) | ((src[3] & 3) << 24)
         dst[i + 1] = (src[3] >> 2) | (src[4] << 6) | (src[5] << 14) | ((src[6] & 15) << 22)
         dst[i + 2] = (src[6] >> 4) | (src[7] << 4) | (src[8] << 12) | ((src[9] & 63) << 20)

@@ -61,23 +61,23 @@ class Stream:
     """Stream(seed, purpose, index) of the wire format; one object is reset for each use."""
 
     def __init__(self):
-        self._state = array("I", bytes(64))
-        self._block = bytearray(64)
+        self.state = array("I", bytes(64))
+        self.block = bytearray(64)
 
     def reset(self, seed, purpose, index=0):
-        struct.pack_into("<4I", self._state, 0, 0x61707865, 0x3320646E, 0x79622D32, 0x6B206574)
-        memoryview(self._state)[4:12] = array("I", seed)
-        struct.pack_into("<4I", self._state, 48, 0, purpose, index, 0)
+        struct.pack_into("<4I", self.state, 0, 0x61707865, 0x3320646E, 0x79622D32, 0x6B206574)
+        memoryview(self.state)[4:12] = array("I", seed)
+        struct.pack_into("<4I", self.state, 48, 0, purpose, index, 0)
         return self
 
     def fill(self, out, blocks):
         """Write the next 64 * blocks bytes of key stream to `out`."""
-        kernels.chacha(out, self._state, ORDER, blocks)
+        kernels.chacha(out, self.state, ORDER, blocks)
 
     def take(self, n):
         """The next n <= 64 bytes; the rest of that block is dropped."""
-        self.fill(self._block, 1)
-        return bytes(memoryview(self._block)[:n])
+        self.fill(self.block, 1)
+        return bytes(memoryview(self.block)[:n])
 
 
 class Drbg:
@@ -88,25 +88,25 @@ class Drbg:
     """
 
     def __init__(self, radio_on, stream):
-        self._radio_on = radio_on
-        self._stream = stream
-        self._key = bytes(32)
+        self.radio_on = radio_on
+        self.stream = stream
+        self.key = bytes(32)
 
     def _entropy(self):
-        if not self._radio_on():
+        if not self.radio_on():
             raise OSError("no entropy: os.urandom needs the radio on; join Wi-Fi before taking a picture")
         a, b = os.urandom(32), os.urandom(32)
         if a == b:
             raise OSError("os.urandom repeats itself: this port has no usable entropy source")
-        return sha256(b"blindsight/1 drbg", self._key, a, b)
+        return sha256(b"blindsight/1 drbg", self.key, a, b)
 
     def draw(self):
         """(32-byte per-image seed, 8 bytes for the image id), used for exactly one picture."""
         key = self._entropy()
-        stream = self._stream
+        stream = self.stream
         seed = stream.reset(key, U).take(32)
         tail = stream.reset(key, IMAGE_ID).take(8)
-        self._key = stream.reset(key, NEXT_KEY).take(32)
+        self.key = stream.reset(key, NEXT_KEY).take(32)
         return seed, tail
 
 

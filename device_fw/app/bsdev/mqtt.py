@@ -41,15 +41,15 @@ def _certificates(data):
 
 
 class Link:
-    """settings: Config; topic: the device's prefix without a last slash; limit: largest incoming topic + payload."""
+    """settings: Settings; topic: the device's prefix without a last slash; limit: largest incoming topic + payload."""
 
     def __init__(self, settings, topic, on_message, feed, limit):
-        self._cfg = settings
-        self._broker = settings.broker
-        self._topic = topic
-        self._on_message = on_message
-        self._feed = feed
-        self._timeout = int(settings.timeout_s * 1000)
+        self.cfg = settings
+        self.broker = settings.broker
+        self.topic = topic
+        self.on_message = on_message
+        self.feed = feed
+        self.timeout = int(settings.timeout_s * 1000)
         self._rx = bytearray(limit)
         self._view = memoryview(self._rx)
         self._small = bytearray(4)
@@ -68,20 +68,24 @@ class Link:
     def connect(self):
         """Connect and log in; returns whether the broker kept our session."""
         self.close()
-        host, port = self._broker["host"], self._broker["port"]
+        host, port = self.broker["host"], self.broker["port"]
         address = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0][-1]
         self._raw = self._sock = socket.socket()
-        self._raw.settimeout(self._timeout / 1000)
+        self._raw.settimeout(self.timeout / 1000)
         self._raw.connect(address)
-        if self._broker.get("tls"):
-            self._sock = self._tls(self._raw, self._broker.get("server_name", host))
+        try:
+            self._raw.setsockopt(6, 1, 1)  # IPPROTO_TCP, TCP_NODELAY: a PUBACK is awaited after every message
+        except (OSError, AttributeError):
+            pass  # only slower
+        if self.broker.get("tls"):
+            self._sock = self._tls(self._raw, self.broker.get("server_name", host))
         self._sock.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)
-        user, password = self._broker.get("user"), self._broker.get("password")
+        user, password = self.broker.get("user"), self.broker.get("password")
         flags = 0x2C | (0x80 if user else 0) | (0x40 if user and password else 0)  # will: QoS 1, retained
-        body = b"\x00\x04MQTT\x04" + bytes((flags,)) + struct.pack("!H", int(self._cfg.keepalive_s))
-        body += _string(self._cfg.device) + _string(self._topic + "/status") + _string('{"state": "offline"}')
+        body = b"\x00\x04MQTT\x04" + bytes((flags,)) + struct.pack("!H", int(self.cfg.keepalive_s))
+        body += _string(self.cfg.device) + _string(self.topic + "/status") + _string('{"state": "offline"}')
         if user:
             body += _string(user) + (_string(password) if password else b"")
         self._write(b"\x10" + _length(len(body)) + body)
@@ -102,7 +106,7 @@ class Link:
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.verify_mode = ssl.CERT_REQUIRED
-        for certificate in _certificates(self._cfg.read(self._broker["ca"])):
+        for certificate in _certificates(self.cfg.read(self.broker["ca"])):
             context.load_verify_locations(cadata=certificate)
         return context.wrap_socket(sock, server_hostname=name)
 
@@ -115,6 +119,9 @@ class Link:
                     pass  # already gone
         self._sock = self._raw = None
 
+    def connected(self):
+        return self._sock is not None
+
     def disconnect(self):
         """An orderly end: the broker does not publish the last will."""
         self._write(b"\xe0\x00")
@@ -123,13 +130,13 @@ class Link:
     # --- bytes
 
     def _deadline(self):
-        return time.ticks_add(time.ticks_ms(), self._timeout)
+        return time.ticks_add(time.ticks_ms(), self.timeout)
 
     def _wait(self, event, deadline):
         left = time.ticks_diff(deadline, time.ticks_ms())
         if left <= 0:
             raise OSError("MQTT: timed out")
-        self._feed()
+        self.feed()
         self._poll.modify(self._sock, event)
         self._poll.poll(min(left, 500))
 
@@ -220,7 +227,7 @@ class Link:
             self._skip(body - n)  # larger than anything meant for us
         else:
             self._read(self._view[n:body], deadline)
-            self._on_message(topic, self._view[n:body], bool(kind & 1))
+            self.on_message(topic, self._view[n:body], bool(kind & 1))
         if qos:
             self._write(b"\x40\x02" + packet)
 
@@ -234,7 +241,7 @@ class Link:
         end = time.ticks_add(time.ticks_ms(), ms)
         while True:
             left = time.ticks_diff(end, time.ticks_ms())
-            self._feed()
+            self.feed()
             if self._ready(max(0, min(left, 500))):
                 self._packet(self._deadline())
                 return
@@ -245,9 +252,9 @@ class Link:
     def _alive(self):
         now = time.ticks_ms()
         if self._pinged:
-            if time.ticks_diff(now, self._sent) > self._timeout:
+            if time.ticks_diff(now, self._sent) > self.timeout:
                 raise OSError("MQTT: no answer to a ping")
-        elif time.ticks_diff(now, self._sent) > self._cfg.keepalive_s * 500:
+        elif time.ticks_diff(now, self._sent) > self.cfg.keepalive_s * 500:
             self._write(b"\xc0\x00")
             self._pinged = 1
 

@@ -1,23 +1,19 @@
-"""Wi-Fi and the clock. On a port without a radio of its own (unix) joining is a no-op and the system clock is used.
+"""Wi-Fi and the clock of a board (net_host.py serves ports without a radio).
 
 NTP is not authenticated: an attacker on the path can move the clock forward, at worst past certificates' end (no
 connection), never before this firmware's build date, which bounds how old a certificate it can revive.
 """
 
+import network
 import socket
 import sys
 import time
 
 from bsdev import BUILT
 
-try:
-    import network
-except ImportError:
-    network = None
-
 NTP_EPOCH = 2208988800  # seconds from 1900 to 1970
 # Ports whose os.urandom is the operating system's or a true generator with the radio off.
-_OS_ENTROPY = ("linux", "darwin", "win32", "rp2", "mimxrt", "stm32", "pyboard")
+_OS_ENTROPY = ("rp2", "mimxrt", "pyboard", "linux")
 
 
 def _station():
@@ -26,13 +22,11 @@ def _station():
 
 def radio_on():
     """May os.urandom be trusted now? An ESP32's generator is random only while its radio runs."""
-    if network and hasattr(network, "WLAN") and sys.platform not in _OS_ENTROPY:
-        return bool(_station().active())
-    return sys.platform in _OS_ENTROPY
+    return sys.platform in _OS_ENTROPY or bool(_station().active())
 
 
 def joined(wifi):
-    return not wifi or network is None or _station().isconnected()
+    return not wifi or _station().isconnected()
 
 
 def join(wifi, feed, timeout_s=20):

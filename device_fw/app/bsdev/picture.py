@@ -9,34 +9,30 @@ import gc
 import hashlib
 import struct
 
-from bsdev.encrypt import AES, MODES, AesCtr, Layout, Rlwe, RlweSk
-from bsdev.keys import SALT, hmac, image_key, sha256, str8
+from bsdev.encrypt import Layout, cipher
+from bsdev.keys import SALT, Stream, hmac, image_key, sha256, str8
+from bsdev.settings import AES, MODES
 
 
 class Sender:
-    """Owns the cipher and every large buffer; make it before the network starts.
+    """Owns the cipher and every large buffer; make it first, while the heap is whole.
 
-    cfg: Config; keys: config.Keys; stream: keys.Stream; feed(): called after each polynomial.
+    cfg: Settings; keys: Keys. `feed`, set later, is called after each polynomial (watchdog).
     """
 
-    def __init__(self, cfg, keys, stream, feed):
-        self._cfg = cfg
-        self._keys = keys
-        self._stream = stream
-        self._feed = feed
+    def __init__(self, cfg, keys):
+        self.cfg = cfg
+        self.keys = keys
+        self.stream = stream = Stream()
+        self.feed = lambda: None
         mode = MODES[cfg.mode]
         self.layout = layout = Layout(mode, cfg.pixels, cfg.polys_per_block)
-        if mode == AES:
-            self.cipher = AesCtr(layout, stream, keys.shared[:16], keys.base)
-        elif keys.public:
-            self.cipher = Rlwe(layout, stream, keys.public)
-        else:
-            self.cipher = RlweSk(layout, stream, keys.shared, keys.base)
-        self._pixels = memoryview(self.cipher.pixels)
+        self.cipher = cipher(layout, stream, cfg, keys)
+        self.pixels = memoryview(self.cipher.pixels)
         self._commitments = bytearray(32 * layout.blocks)
-        self._c1 = bytearray(32 * layout.blocks if mode != AES else 0)
+        self.c1 = bytearray(32 * layout.blocks if mode != AES else 0)
         self._chunk = memoryview(bytearray(512))
-        self._image = None  # whose hashes the two arrays hold, and up to which block
+        self.image = None  # whose hashes the two arrays hold, and up to which block
         self._next = 0
         self.heap_peak = 0
 
@@ -51,7 +47,7 @@ class Sender:
         link.begin(self._topic(prefix, pic) + str(j), layout.block_bytes(j))
         for k in layout.block_polys(j):
             n = layout.pixels_in(k)
-            if n and pixels.readinto(self._pixels[:n]) != n:
+            if n and pixels.readinto(self.pixels[:n]) != n:
                 raise ValueError("stored pixels of " + pic.id + " are cut short")
             for part in (0, 1):
                 data = self.cipher.second(k) if part else self.cipher.first(k)
@@ -60,33 +56,33 @@ class Sender:
                     c1.update(data)
                 link.write(data)
             self.heap_peak = max(self.heap_peak, gc.mem_alloc())
-            self._feed()
+            self.feed()
         link.end()
         self._commitments[32 * j : 32 * j + 32] = commitment.digest()
-        if self._c1:
-            self._c1[32 * j : 32 * j + 32] = c1.digest()
+        if self.c1:
+            self.c1[32 * j : 32 * j + 32] = c1.digest()
 
     def _manifest(self, pic, salt, store):
         """Write manifest || salt; the record gets the manifest hash and the result key."""
-        cfg = self._cfg
+        cfg = self.cfg
         height, width, channels = cfg.shape
         image = bytes.fromhex(pic.id)
         head = b"BSM\x01" + bytes((self.layout.mode, 0 if channels == 1 else 1)) + str8(cfg.device) + image
-        head += str8(cfg.model) + cfg.plan_hash + self._keys.key_id
+        head += str8(cfg.model) + cfg.plan_hash + self.keys.key_id
         head += struct.pack("<HHBBH", height, width, channels, cfg.polys_per_block, self.layout.blocks)
         head += self.cipher.nonce
-        mac = hmac(self._keys.manifest, head, self._commitments, self._c1)
-        store.write_manifest(pic, (head, self._commitments, self._c1, mac, salt))
-        pic.hash = sha256(head, self._commitments, self._c1, mac)
+        mac = hmac(self.keys.manifest, head, self._commitments, self.c1)
+        store.write_manifest(pic, (head, self._commitments, self.c1, mac, salt))
+        pic.hash = sha256(head, self._commitments, self.c1, mac)
         pic.key = image_key(self.cipher.result_base(pic.seed), cfg.device, image, pic.hash)
         store.save(pic)
 
     def send(self, pic, link, prefix, store):
         """Publish an unreceipted picture; returns the payload bytes of this call. Errors leave it to be sent again."""
         self.cipher.begin(pic.seed)
-        salt = self._stream.reset(pic.seed, SALT).take(32)
-        if pic.hash or self._image != pic.id:
-            self._image, self._next = pic.id, 0
+        salt = self.stream.reset(pic.seed, SALT).take(32)
+        if pic.hash or self.image != pic.id:
+            self.image, self._next = pic.id, 0
         sent = 0
         with store.open_pixels(pic) as pixels:
             pixels.seek(min(self._next * self.layout.per_block * 1024, self.layout.pixels))
@@ -99,7 +95,7 @@ class Sender:
                 gc.collect()
         if not pic.hash:
             self._manifest(pic, salt, store)
-        self._image = None
+        self.image = None
         return sent + self.send_manifest(pic, link, prefix, store)
 
     def send_manifest(self, pic, link, prefix, store):
