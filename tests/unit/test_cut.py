@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from blindsight.nn.cut import Conv, Cut, axes
+from blindsight.nn.cut import Block, Conv, Cut, axes
+from blindsight.nn.ops import Conv2d, Linear, Relu
 from blindsight.nn.planner import choose
 
 
@@ -34,6 +35,17 @@ def direct(conv: Conv, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return out.astype(np.uint32).reshape(len(x), conv.outputs, h, wd)
 
 
+def dense(cut: Cut, w: np.ndarray, block: Block) -> np.ndarray:
+    """The weight polynomials [A, U, N]; no two values may go to one coefficient."""
+    positions, values = cut.weights(w, block)
+    out = np.zeros((len(values), len(positions), cut.n), np.int32)
+    for u, row in enumerate(positions):
+        real = np.flatnonzero(row >= 0)
+        assert len(set(row[real])) == len(real) and not values[:, u, row < 0].any()
+        out[:, u, row[real]] = values[:, u, real]
+    return out
+
+
 def through_polynomials(cut: Cut, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The layer by way of the cut, polynomials in the clear. Every output must be written exactly once."""
     flat = np.append(x.reshape(-1), np.uint32(0))  # index -1: zero
@@ -44,7 +56,7 @@ def through_polynomials(cut: Cut, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         np.zeros(cut.batch * cut.conv.out_size, int),
     )
     for block, tile in cut.steps():
-        weights, uses = cut.weights(w, block), cut.uses(block, tile)
+        weights, uses = dense(cut, w, block), cut.uses(block, tile)
         listed, outputs = cut.listed(block, tile), cut.outputs(block, tile)
         assert weights.shape == (block.a1 - block.a0, len(uses), cut.n)
         assert outputs.shape == (len(weights), len(listed))
@@ -147,16 +159,26 @@ def test_refusals() -> None:
 
 
 def test_the_plan_op_gives_the_shape() -> None:
-    op = {
-        "op": "conv2d",
-        "shape": [8, 5, 4],
-        "kernel": [3, 2],
-        "stride": [2, 3],
-        "padding": [1, 0, 1, 1],
-        "groups": 2,
+    common = {
+        "out": "y",
+        "inputs": ("x",),
+        "scale": 0,
+        "weight": "w",
+        "bias": "b",
+        "weight_bits": 8,
+        "weight_scale": 0,
     }
+    op = Conv2d(
+        shape=(8, 5, 4),
+        kernel=(3, 2),
+        stride=(2, 3),
+        padding=(1, 0, 1, 1),
+        groups=2,
+        bias_map=False,
+        **common,
+    )
     conv = Conv.of(op, (4, 10, 11))
     assert (conv.out_height, conv.out_width, conv.weight_shape) == (5, 4, (8, 2, 3, 2))
-    assert Conv.of({"op": "linear", "shape": [10]}, (512, 2, 2)) == Conv(2048, 1, 1, 10)
+    assert Conv.of(Linear(shape=(10,), **common), (2048,)) == Conv(2048, 1, 1, 10)
     with pytest.raises(ValueError, match="not a linear layer"):
-        Conv.of({"op": "relu", "shape": [10]}, (10,))
+        Conv.of(Relu(out="y", inputs=("x",), shape=(10,), scale=0, f=1, m=16), (10,))

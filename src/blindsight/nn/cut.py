@@ -21,14 +21,17 @@ Source: Huang, Lu, Hong, Ding, "Cheetah", USENIX Security 2022, section 3 (coeff
 phases, the tall picture and the shared padding are ours.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from blindsight.nn.ops import Conv2d, Linear, Op
+
 BLOCK_POLYNOMIALS = 1024  # weight polynomials made at once: bounds the memory of a pass over the weights
+MAX_USES = 4095  # products that the kernels accumulate into one answer
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,13 @@ class Conv:
             )
 
     @classmethod
-    def of(cls, op: dict[str, Any], in_shape: tuple[int, ...]) -> "Conv":
-        """The shape of a plan's `conv2d` or `linear` op on a tensor of shape `in_shape`."""
-        outputs = int(op["shape"][0])
-        if op["op"] == "linear":
-            return cls(int(np.prod(in_shape)), 1, 1, outputs)
-        if op["op"] != "conv2d" or len(in_shape) != 3:
-            raise ValueError(f"op {op['op']!r} on a tensor of shape {in_shape} is not a linear layer")
-        (kh, kw), (sh, sw), (top, left, bottom, right) = op["kernel"], op["stride"], op["padding"]
-        channels, height, width = in_shape
-        return cls(
-            channels, height, width, outputs, (kh, kw), (sh, sw), (top, left, bottom, right), op["groups"]
-        )
+    def of(cls, op: Op, in_shape: tuple[int, ...]) -> "Conv":
+        """The shape of a plan's linear operation on a tensor of shape `in_shape`."""
+        if isinstance(op, Linear):
+            return cls(math.prod(in_shape), 1, 1, op.shape[0])
+        if not isinstance(op, Conv2d) or len(in_shape) != 3:
+            raise ValueError(f"operation {op.out!r} ({op.kind}) on shape {in_shape} is not a linear layer")
+        return cls(*in_shape, op.shape[0], op.kernel, op.stride, op.padding, op.groups)
 
     @property
     def out_height(self) -> int:
@@ -270,6 +268,10 @@ class Cut:
         self.row, self.slot = slot_size(self.rows, self.cols)
         if cb < 1 or ob < 1 or cb * ob * self.slot > n:
             raise ValueError(f"{cb} x {ob} slots of {self.slot} coefficients do not fit into N = {n}")
+        if self.channel_blocks > MAX_USES:
+            raise ValueError(
+                f"{self.channel_blocks} input polynomials in an answer, at most {MAX_USES} are possible"
+            )
 
     @cached_property
     def phases(self) -> list[tuple[int, int]]:
@@ -392,13 +394,9 @@ class Cut:
         """
         return np.arange(block.u0, block.u1, dtype=np.int32) + np.int32(tile * self.channel_blocks)
 
-    def scatter(self, block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where the weights go, the same for every tile.
-
-        Returns:
-            positions int32 [U, P]: coefficient of tap p in the weight polynomials for channel-block u.
-            signs int8 [U, P]: +1 or -1 (X^N = -1). taps int32 [A, U, P]: index into the flattened weight,
-            -1: none. Positions of one polynomial's taps differ.
+    def _scatter(self, block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions int32 [U, P] (-1: no tap), their signs int8 [U, P] (X^N = -1), and which weight goes
+        there: int32 [A, U, P], an index into the flattened weight (-1: none of this answer's).
         """
         conv, phases = self.conv, len(self.phases)
         kernel = conv.kernel[0] * conv.kernel[1]
@@ -406,18 +404,17 @@ class Cut:
         v = np.arange(block.u0 * self.cb, block.u1 * self.cb).reshape(-1, 1, self.cb, 1)  # [U, 1, cb, 1]
         index, exponent = (t[v[:, :, :, 0] % phases] for t in self._taps)  # [U, 1, cb, T]
         o = np.arange(block.channels).reshape(-1, 1, 1)  # [ob, 1, 1]
-        e = (
-            o * (self.cb * self.slot) - np.arange(self.cb)[:, None] * self.slot + exponent + self.shift
-        )  # [U, ob, cb, T]
-        wraps, position = np.divmod(e, self.n)
+        e = o * (self.cb * self.slot) - np.arange(self.cb)[:, None] * self.slot + exponent + self.shift
+        wraps, position = np.divmod(e, self.n)  # [U, ob, cb, T]
         out = np.arange(block.a0, block.a1).reshape(-1, 1, 1, 1, 1) * self.ob + o  # [A, 1, ob, 1, 1]
-        channel = v // phases
-        inside = channel - out // out_per * in_per  # channel within the output's convolution group
-        exists = (inside >= 0) & (inside < in_per) & (v < self.virtual) & (index >= 0)
-        taps = np.where(exists, (out * in_per + inside) * kernel + index, -1)
+        inside = v // phases - out // out_per * in_per  # channel within the output's convolution group
+        real = (v < self.virtual) & (index >= 0)
+        taps = np.where(
+            real & (inside >= 0) & (inside < in_per), (out * in_per + inside) * kernel + index, -1
+        )
         u = block.u1 - block.u0
         return (
-            position.reshape(u, -1).astype(np.int32),
+            np.where(real, position, -1).reshape(u, -1).astype(np.int32),
             (1 - 2 * (wraps & 1)).reshape(u, -1).astype(np.int8),
             taps.reshape(block.a1 - block.a0, u, -1).astype(np.int32),
         )
@@ -427,14 +424,21 @@ class Cut:
         """The exponent that brings the first output of every tile to coefficient 0."""
         return (self.rows.lo - self.rows.y_lo) * self.row + self.cols.lo - self.cols.y_lo
 
-    def weights(self, weight: np.ndarray, block: Block) -> np.ndarray:
-        """int32 [A, U, N]: the block's weight polynomials; `weight`: integers of shape `conv.weight_shape`."""
-        positions, signs, taps = self.scatter(block)
-        flat = np.ascontiguousarray(weight, dtype=np.int32).reshape(-1)
-        out = np.zeros((block.a1 - block.a0, block.u1 - block.u0, self.n), np.int32)
-        a, u, p = np.nonzero(taps >= 0)
-        out[a, u, positions[u, p]] = signs[u, p] * flat[taps[a, u, p]]
-        return out
+    def weights(self, weight: np.ndarray, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """The block's weight polynomials, the same for every tile, as coefficients that may differ from zero.
+
+        Args:
+            weight: integers of shape `conv.weight_shape`, at most 16 bits.
+
+        Returns:
+            positions int32 [U, P]: coefficient that value p of the polynomials for channel-block u goes to;
+            -1: none.
+                Positions of one polynomial differ.
+            values int32 [A, U, P].
+        """
+        positions, signs, taps = self._scatter(block)
+        padded = np.append(np.asarray(weight, np.int32).reshape(-1), np.int32(0))  # index -1: zero
+        return positions, padded[taps] * signs
 
     def listed(self, block: Block, tile: int) -> np.ndarray:
         """int32 [L]: the coefficients, ascending, that hold outputs in each of the block's answers of this

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from blindsight.nn.cut import Conv, Cut, Tiles, axes, slot_size
+from blindsight.nn.cut import MAX_USES, Conv, Cut, Tiles, axes, slot_size
 
 Tiling = tuple[int, int, bool, int, int]
 
@@ -119,7 +119,7 @@ def _cheapest(conv: Conv, batch: int, costs: Costs, unfold: tuple[bool, bool]) -
         weights = answers * np.minimum(inputs, -(-spans * in_group // cb))
         size = tiles * costs.n * (inputs * costs.up_bits + answers * costs.down_bits) / 8 + fixed
         work = _work(costs, tiles * inputs, tiles * answers, weights, tiles * weights)
-        seconds = size * costs.byte + work
+        seconds = np.where(inputs <= MAX_USES, size * costs.byte + work, math.inf)
         i = int(np.argmin(seconds))
         if seconds[i] < best:
             best, found = float(seconds[i]), (rows, cols, aligned, int(cb[i]), int(ob[i]))
