@@ -1,0 +1,74 @@
+// Little-endian bit streams: value i of width w occupies bits i w .. i w + w - 1 (docs/wire.md, section 3).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "blindsight/modulus.hpp"
+
+namespace bs {
+
+inline std::size_t packed_bytes(std::size_t count, unsigned width) noexcept { return (count * width + 7) / 8; }
+
+class BitWriter {
+  public:
+    explicit BitWriter(std::uint8_t *out) noexcept : out_(out) {}
+    // value < 2^width, width 1 .. 114
+    void put(u128 value, unsigned width) noexcept {
+        if (width > 64) {
+            put_word(static_cast<u64>(value) & ((u64{1} << 50) - 1), 50);
+            value >>= 50, width -= 50;
+        }
+        put_word(static_cast<u64>(value), width);
+    }
+    // Writes what is held, its last byte filled with zeros.
+    void finish() noexcept {
+        const u64 rest = static_cast<u64>(held_);
+        std::memcpy(out_, &rest, (bits_ + 7) / 8);
+    }
+
+  private:
+    void put_word(u64 value, unsigned width) noexcept {
+        held_ |= u128{value} << bits_;
+        bits_ += width;
+        if (bits_ >= 64) {
+            const u64 whole = static_cast<u64>(held_);
+            std::memcpy(out_, &whole, 8);
+            out_ += 8, held_ >>= 64, bits_ -= 64;
+        }
+    }
+    std::uint8_t *out_;
+    u128 held_ = 0;
+    unsigned bits_ = 0;
+};
+
+// Reads exactly `bytes` bytes, never one more.
+class BitReader {
+  public:
+    BitReader(const std::uint8_t *in, std::size_t bytes) noexcept : in_(in), left_(bytes) {}
+    u128 get(unsigned width) noexcept { // width 1 .. 114
+        if (width <= 64) return get_word(width);
+        const u128 low = get_word(50);
+        return low | (u128{get_word(width - 50)} << 50);
+    }
+
+  private:
+    u64 get_word(unsigned width) noexcept {
+        if (bits_ < width) {
+            u64 more = 0;
+            const std::size_t take = left_ < 8 ? left_ : 8;
+            std::memcpy(&more, in_, take);
+            held_ |= u128{more} << bits_;
+            in_ += take, left_ -= take, bits_ += 64;
+        }
+        const u64 value = static_cast<u64>(held_) & (~u64{0} >> (64 - width));
+        held_ >>= width, bits_ -= width;
+        return value;
+    }
+    const std::uint8_t *in_;
+    std::size_t left_;
+    u128 held_ = 0;
+    unsigned bits_ = 0;
+};
+
+} // namespace bs

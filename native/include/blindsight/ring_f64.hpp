@@ -1,0 +1,112 @@
+// Ring kernels on double-precision fused multiply-add and 32-bit multiplies, for AVX2 and NEON.
+//
+// A product a b mod q without wide integers: h = fl(a b), its exact error l = a b - h, k = round(fl(a (b/q))), and
+// (h - k q) + l, in which every step is exact (Dekker's two-product; van der Hoeven, Lecerf, Quintin, "Modular SIMD
+// arithmetic in Mathemagix", ACM TOMS 2016; the use for transforms is that of FLINT's fft_small).
+//
+// Bounds, for q < 2^50, a factor |b| <= q/2 from a table, and a an integer with |a| <= B q, B <= 8 (so |a| < 2^53):
+// k misses a b/q by at most 1/2 + B/32 (b/q rounded) + B/16 (its product rounded), so |result| <= (1/2 + 0.094 B) q <= 1.26 q;
+// h - k q is a multiple of ulp(h) <= 2^49 or an integer, and below 2^52, hence exact.
+//   forward:  a layer takes B to at most B + 1/2 + 0.094 B.  From [0, q): 1, 1.6, 2.3, 3.0, 3.8 after 4 layers; once
+//             reduced to 0.51, eight layers more give 7.1 < 8.  At most 4 layers come before the reduction (n <= 4096).
+//   inverse:  a layer gives sums of 2B and products of (1/2 + 0.19 B).  From 0.51: three layers 4.1, reduced.  Each two
+//             layers on B <= 2: the sum of sums <= 8, reduced; a sum of products <= 1.76; a product <= 1.26.
+// Sums of products use limbs of 25 bits, whose products of 50 bits are added up in 64: 2^13 for the middle pair.
+#pragma once
+#include "blindsight/ring_driver.hpp"
+
+namespace bs {
+
+template <class L> // L: the lanes
+struct RingF64 {
+    using V = typename L::F;
+    using U = typename L::U;
+    using Word = double;
+    static constexpr unsigned lanes = L::lanes, planes = 3;
+    struct Twiddle {
+        V w, ratio;
+    };
+    struct Split {
+        U low, high;
+    };
+
+    const double *w_, *wq_;
+    V q, one_over_q;
+    Twiddle scale_;
+
+    RingF64(const NttTables &t, bool inverse)
+        : w_(inverse ? t.iwd.data() : t.wd.data()), wq_(inverse ? t.iwq.data() : t.wq.data()), q(L::set(static_cast<double>(t.modulus.q))),
+          one_over_q(L::set(1.0 / static_cast<double>(t.modulus.q))), scale_(factor(t.n_inverse, t.modulus.q)) {}
+
+    static Twiddle factor(u64 w, u64 q) {
+        const double centred = w > q / 2 ? -static_cast<double>(q - w) : static_cast<double>(w);
+        return {L::set(centred), L::set(centred / static_cast<double>(q))};
+    }
+
+    Twiddle twiddle(unsigned i) const { return {L::set(w_[i]), L::set(wq_[i])}; }
+    template <unsigned t>
+    Twiddle twiddles(unsigned i) const {
+        return {L::template repeat<t>(w_ + i), L::template repeat<t>(wq_ + i)};
+    }
+    Twiddle scale() const { return scale_; }
+
+    V in(const u64 *p) const { return L::from_u52(L::load(p)); }
+    V in(const std::int32_t *p) const { return L::from_i32(p); }
+    V in(const double *p) const { return L::load(p); }
+    static void put(double *p, V x) { L::store(p, x); }
+
+    // |x| <= 8q -> |result| <= 0.51 q
+    V reduce(V x) const { return L::minus_product(x, L::round(L::mul(x, one_over_q)), q); }
+    V multiply(V x, Twiddle t) const {
+        const V h = L::mul(x, t.w), k = L::round(L::mul(x, t.ratio));
+        return L::add(L::minus_product(h, k, q), L::product_minus(x, t.w, h));
+    }
+    void butterfly(V &u, V &v, Twiddle t) const {
+        const V x = u, y = multiply(v, t);
+        u = L::add(x, y), v = L::sub(x, y);
+    }
+    void inverse_butterfly(V &u, V &v, Twiddle t) const {
+        const V d = L::sub(u, v);
+        u = L::add(u, v), v = multiply(d, t);
+    }
+    void canonical(u64 *p, V x) const { L::store(p, L::to_u52(L::add_if_negative(reduce(x), q))); }
+    template <unsigned t>
+    static void split(V x0, V x1, V &u, V &v) {
+        L::template split<t>(x0, x1, u, v);
+    }
+    template <unsigned t>
+    static void merge(V u, V v, V &x0, V &x1) {
+        L::template merge<t>(u, v, x0, x1);
+    }
+
+    static U zero() { return L::zero(); }
+    static U load(const u64 *p) { return L::load(p); }
+    static void store(u64 *p, U x) { L::store(p, x); }
+    static Split split_factor(const u64 *p) {
+        const U x = L::load(p);
+        return {L::bit_and(x, L::set_u64((u64{1} << 25) - 1)), L::template shift_right<25>(x)};
+    }
+    static void add_product(U *sum, Split a, Split b) {
+        sum[0] = L::add(sum[0], L::mul32(a.low, b.low));
+        sum[1] = L::add(L::add(sum[1], L::mul32(a.low, b.high)), L::mul32(a.high, b.low));
+        sum[2] = L::add(sum[2], L::mul32(a.high, b.high));
+    }
+
+    // low + 2^25 middle + 2^50 high mod q
+    struct Settler {
+        RingF64 a;
+        Twiddle c50, c82;
+        explicit Settler(const NttTables &t)
+            : a(t, false), c50(factor(t.modulus.pow(2, 50), t.modulus.q)), c82(factor(t.modulus.pow(2, 82), t.modulus.q)) {}
+        void settle(const u64 *acc, std::size_t n, u64 *out) const {
+            const U mask = L::set_u64((u64{1} << 25) - 1);
+            const U low = L::load(acc), middle = L::add(L::load(acc + n), L::template shift_right<25>(low));
+            const U high = L::add(L::load(acc + 2 * n), L::template shift_right<25>(middle));
+            const U rest = L::add(L::template shift_left<25>(L::bit_and(middle, mask)), L::bit_and(low, mask)); // < 2^50
+            const V x = L::from_u52(L::bit_and(high, L::set_u64(0xffffffff))), y = L::from_u52(L::template shift_right<32>(high));
+            a.canonical(out, L::add(a.reduce(L::from_u52(rest)), L::add(a.multiply(x, c50), a.multiply(y, c82))));
+        }
+    };
+};
+
+} // namespace bs

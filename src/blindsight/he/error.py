@@ -1,0 +1,63 @@
+"""How far the two shares of a linear layer may miss W * r: the planner's bound (DESIGN section 4).
+
+Units are those of the accumulator, before truncation. The bound is probabilistic at nine standard deviations of sums of
+many independent errors (below 2^-60 a coefficient for a Gaussian of that deviation), certain for what rounding and
+wrapping add.
+"""
+
+import math
+
+import numpy as np
+
+from blindsight.params import RingParams
+from blindsight.params.rings import ERROR_SIGMA
+
+TAIL = 9.0
+
+
+def answer_error(params: RingParams, norm1: float, norm2: float) -> float:
+    """The bound E of one answer.
+
+    E = 1 + (9 sigma ||w||_2 + ||w||_1 / 2 + Z + 2^(d0-1) + 9 * 2^d1 * sqrt(N/18)) / delta, with d0, d1 the bits dropped
+    from c0 and c1 and Z the noise of the encryption of zero: 9 standard deviations of e u + e1 s + e0, at least 2^11.
+
+    Args:
+        norm1, norm2: norms over all coefficients of all weight polynomials accumulated into the answer, other packed
+            channels included.
+    """
+    n = params.n
+    zero = max(2.0**11, TAIL * ERROR_SIGMA * math.sqrt(4 * n / 3 + 1))
+    noise = (
+        TAIL * ERROR_SIGMA * norm2
+        + norm1 / 2
+        + zero
+        + 2.0 ** (params.c0_dropped - 1)
+        + TAIL * 2.0**params.c1_dropped * math.sqrt(n / 18)
+    )
+    return 1 + noise / params.delta
+
+
+def weights_error(params: RingParams, weights: np.ndarray) -> float:
+    """The bound of the worst of several answers; `weights`: integers [A, ...], all that goes into answer a."""
+    flat = np.asarray(weights, np.float64).reshape(len(weights), -1)
+    return max(
+        (answer_error(params, float(np.abs(w).sum()), float(np.sqrt((w * w).sum()))) for w in flat),
+        default=1.0,
+    )
+
+
+def admit(total: float, f: int, layer: str) -> None:
+    """Refuses a layer whose summed error would reach the bits that count.
+
+    Args:
+        total: the sum of E over all answers added before the next truncation.
+        f: the bits truncated next.
+
+    Raises:
+        ValueError: total exceeds 2^(f-4).
+    """
+    if total > 2.0 ** (f - 4):
+        raise ValueError(
+            f"layer {layer}: the encryption's error may reach {total:.1f} in units of the accumulator, more than "
+            f"2^({f}-4) = {2.0 ** (f - 4):.1f}; give its weights fewer bits or its output scale more"
+        )
