@@ -150,7 +150,7 @@ class Assembler:
     def _again(self, db: Connection, device: str, image: bytes) -> None:
         """A device that sends again has no receipt yet, or lost it: answer once more."""
         self._metrics.count("messages_repeated")
-        self._pictures.ask_again(db, device, [image], 0.0)
+        self._pictures.ask_again(db, device, image, 0.0)
 
     def _status(self, db: Connection, what: topics.Status, payload: bytes) -> None:
         if not payload:
@@ -163,12 +163,5 @@ class Assembler:
             raise WireError(f"status of {what.device} is not JSON") from None
         if not isinstance(status, dict) or status.get("state") != "online":
             return
-        pending = status.get("pending")
-        images = None
-        if isinstance(pending, list):
-            images = [bytes.fromhex(i) for i in pending if isinstance(i, str) and _is_image(i)]
-        self._pictures.ask_again(db, what.device, images, time.time() - self._limits.resend_s)
-
-
-def _is_image(text: str) -> bool:
-    return len(text) == 32 and all(c in "0123456789abcdef" for c in text)
+        if status.get("pending") != 0:  # a number; devices that do not say may wait as well
+            self._pictures.ask_again(db, what.device, None, time.time() - self._limits.resend_s)

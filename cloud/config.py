@@ -78,8 +78,15 @@ class Workers:
     threads: int = 1
     material_low: int = 4
     material_batch: int = 16
+    material_for: str = (
+        "mask"  # ingest kinds to keep material for before the first picture comes, comma between
+    )
 
     def __post_init__(self) -> None:
+        if set(self.material_for.split(",")) - {"mask", "xor", ""}:
+            raise ValueError(
+                'workers.material_for is "mask" (lattice modes), "xor" (aes) or both with a comma'
+            )
         if not 1 <= self.material_batch <= 16:
             raise ValueError("workers.material_batch is 1 to 16")
 

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS blocks (
     device TEXT NOT NULL, image BLOB NOT NULL, block INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (device, image, block))
 """
+RESEND_PICTURES = 64
 
 
 def open_database(path: Path) -> Database:
@@ -149,19 +150,23 @@ class Pictures:
                     f"UPDATE pictures SET {column} = 0 WHERE device = ? AND image = ?", (device, image)
                 )
 
-    def ask_again(self, db: Connection, device: str, images: list[bytes] | None, since: float) -> None:
-        """Makes receipts and answers due once more: of these images, or of all that wait or finished after
-        `since`.
+    def ask_again(self, db: Connection, device: str, image: bytes | None, since: float) -> None:
+        """Makes receipt and answer due once more: of this image, or of the latest that wait or finished
+        after `since`.
         """
         again = (
             "UPDATE pictures SET receipt_due = (state IN ('ready', 'shared')),"
             " answer_due = (state IN ('answered', 'failed'))"
             " WHERE device = ? AND state != 'assembling' AND "
         )
-        if images is None:
-            db.execute(again + "(finished IS NULL OR finished > ?)", (device, since))
-        else:
-            db.executemany(again + "image = ?", [(device, image) for image in images])
+        if image is not None:
+            db.execute(again + "image = ?", (device, image))
+            return
+        latest = (
+            "SELECT image FROM pictures WHERE device = ? AND state != 'assembling'"
+            " AND (finished IS NULL OR finished > ?) ORDER BY accepted DESC LIMIT ?"
+        )
+        db.execute(again + f"image IN ({latest})", (device, device, since, RESEND_PICTURES))
 
     def purge(self, assembling_before: float, finished_before: float) -> int:
         """Forgets pictures that never became whole, and old answers (their ids stay, to refuse repeats)."""

@@ -76,7 +76,19 @@ def test_refusals() -> None:
 
 
 def test_hello() -> None:
-    assert jobs.parse_hello(jobs.hello("w0", {"mnist": [bytes(32)]})) == ("w0", {"mnist": {bytes(32)}})
-    for peer in ({}, {"pair": "w0"}, {"pair": "W", "models": {}}, {"pair": "w0", "models": {"m": ["zz"]}}):
+    hello = jobs.hello({"mnist": [bytes(32)]}, "w0")
+    assert jobs.models_of(hello) == {"mnist": {bytes(32)}}
+    assert jobs.pair_of(hello) == "w0"
+    assert "pair" not in jobs.hello({})
+    for peer in (
+        {},
+        {"models": []},
+        {"models": {"m": ["zz"]}},
+        {"models": {"m": "00"}},
+        {"models": {"M": []}},
+    ):
         with pytest.raises(WireError):
-            jobs.parse_hello(peer)
+            jobs.models_of(peer)
+    for pair in (None, "", "W", "a" * 33, "a/b"):
+        with pytest.raises(WireError):
+            jobs.pair_of({"pair": pair})

@@ -210,14 +210,14 @@ def sealed_length(message: dict[str, Any]) -> int:
     return _int(message.get("bytes"), 1, 1 << 20, "bytes")
 
 
-def hello(pair: str, models: dict[str, list[bytes]]) -> dict[str, Any]:
-    """What a worker adds to HELLO."""
-    known = {name: [h.hex() for h in hashes] for name, hashes in models.items()}
-    return {"pair": check_pair(pair), "models": known}
+def hello(models: dict[str, list[bytes]], pair: str | None = None) -> dict[str, Any]:
+    """What a worker adds to HELLO; `pair` is the cloud's to say."""
+    known = {"models": {name: [h.hex() for h in hashes] for name, hashes in models.items()}}
+    return known if pair is None else {**known, "pair": check_pair(pair)}
 
 
-def parse_hello(peer: dict[str, Any]) -> tuple[str, dict[str, set[bytes]]]:
-    """(pair, model name -> plan hashes) of the peer; `WireError` where malformed."""
+def models_of(peer: dict[str, Any]) -> dict[str, set[bytes]]:
+    """Model name -> plan hashes in the peer's HELLO; `WireError` where malformed."""
     models = peer.get("models")
     if not isinstance(models, dict):
         raise WireError("HELLO carries no models")
@@ -226,7 +226,12 @@ def parse_hello(peer: dict[str, Any]) -> tuple[str, dict[str, set[bytes]]]:
         if not isinstance(hashes, list):
             raise WireError("HELLO: the plan hashes of a model are a list")
         out[keys.check_model(name)] = {_hex(h, 32, "plan hash") for h in hashes}
-    return check_pair(_text(peer.get("pair"), "pair")), out
+    return out
+
+
+def pair_of(peer: dict[str, Any]) -> str:
+    """The worker pair in the cloud's HELLO; `WireError` where malformed."""
+    return check_pair(_text(peer.get("pair"), "pair"))
 
 
 def check_pair(pair: str) -> str:

@@ -1,0 +1,185 @@
+"""Messages in, receipts and answers out. A message is acknowledged after the commit that holds it, and never
+before.
+
+Two threads beside paho's: `writer` commits what has arrived in batches (one fsync for many blocks) and
+acknowledges; `outbox` publishes what the store says is due until the broker has it. When the disk refuses,
+nothing is acknowledged: the broker's limit on unacknowledged messages holds the devices back, and the batch
+is tried again.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import time
+from sqlite3 import Row
+
+from blindsight.cloud.assemble import Assembler, PlanOf
+from blindsight.cloud.config import CloudConfig
+from blindsight.cloud.link import Arrival, BrokerLink
+from blindsight.cloud.store import Pictures
+
+from blindsight.service.logs import Log
+from blindsight.service.metrics import Metrics
+from blindsight.wire import topics
+from blindsight.wire.result import Failure, FailureCode, Receipt, Result, Reveal, share_from
+
+BATCH = 256
+POLL_S = 0.25
+PURGE_S = 600.0
+
+
+class Ingress:
+    """Runs until `stop()`. `wake` is set whenever a picture was accepted, for workers in this process."""
+
+    def __init__(
+        self, config: CloudConfig, plan_of: PlanOf, wake: threading.Event, metrics: Metrics, log: Log
+    ) -> None:
+        self._config, self._plan_of, self._wake = config, plan_of, wake
+        self._metrics, self._log = metrics, log
+        self._arrivals: queue.Queue[Arrival | None] = queue.Queue()
+        self._acked: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.due = threading.Event()  # set by whoever made an answer due
+        self._stop = threading.Event()
+        self.link = BrokerLink(
+            config.broker, config.shards, self._arrivals.put, self._broker_has, metrics, log
+        )
+        self._threads = [
+            threading.Thread(target=run, name=name, daemon=True)
+            for name, run in (("writer", self._write), ("outbox", self._publish))
+        ]
+
+    def start(self) -> None:
+        """Starts the threads and the connection."""
+        for thread in self._threads:
+            thread.start()
+        self.link.start()
+
+    def stop(self) -> None:
+        """Finishes what has arrived, then disconnects."""
+        self._stop.set()
+        self._arrivals.put(None)
+        self.due.set()
+        for thread in self._threads:
+            thread.join(30)
+        self.link.stop()
+
+    # --- in
+
+    def _write(self) -> None:
+        pictures = Pictures(self._config.database)
+        assembler = Assembler(pictures, self._plan_of, self._config.limits, self._metrics, self._log)
+        try:
+            while (batch := self._take()) is not None:
+                self._commit(pictures, assembler, batch)
+        finally:
+            pictures.close()
+
+    def _take(self) -> list[Arrival] | None:
+        first = self._arrivals.get()
+        if first is None:
+            return None
+        batch = [first]
+        while len(batch) < BATCH:
+            try:
+                arrival = self._arrivals.get_nowait()
+            except queue.Empty:
+                break
+            if arrival is None:
+                self._arrivals.put(None)
+                break
+            batch.append(arrival)
+        return batch
+
+    def _commit(self, pictures: Pictures, assembler: Assembler, batch: list[Arrival]) -> None:
+        while True:
+            assembler.failures.clear()
+            try:
+                with pictures.database.transaction() as db:
+                    for arrival in batch:
+                        assembler.apply(db, arrival.topic, arrival.payload)
+                break
+            except sqlite3.Error as error:
+                self._metrics.count("store_errors")
+                self._log.error("store-error", detail=str(error))
+                if self._stop.wait(1.0):
+                    return
+        for arrival in batch:
+            arrival.ack()
+        for device, image, failure in assembler.failures:
+            self.link.publish(topics.down(device, image), failure.encode())
+        self._metrics.count("messages", len(batch))
+        self._wake.set()
+        self.due.set()
+
+    # --- out
+
+    def _broker_has(self, mid: int) -> None:
+        self._acked.put(mid)
+        self.due.set()
+
+    def _publish(self) -> None:
+        pictures = Pictures(self._config.database)
+        sent: dict[int, tuple[str, bytes, str]] = {}
+        next_purge = 0.0
+        try:
+            while not self._stop.is_set():
+                self.due.wait(POLL_S)
+                self.due.clear()
+                try:
+                    self._settle(pictures, sent)
+                    self._send_due(pictures, sent)
+                    if time.monotonic() > next_purge:
+                        next_purge = time.monotonic() + PURGE_S
+                        self._purge(pictures)
+                except sqlite3.Error as error:
+                    self._metrics.count("store_errors")
+                    self._log.error("store-error", detail=str(error))
+                    self._stop.wait(1.0)
+            self._settle(pictures, sent)
+        finally:
+            pictures.close()
+
+    def _settle(self, pictures: Pictures, sent: dict[int, tuple[str, bytes, str]]) -> None:
+        done = []
+        while not self._acked.empty():
+            entry = sent.pop(self._acked.get(), None)
+            if entry is not None:
+                done.append(entry)
+        if done:
+            pictures.published(done)
+        if not self.link.connected.is_set():
+            sent.clear()  # published again over the next connection; devices deduplicate
+
+    def _send_due(self, pictures: Pictures, sent: dict[int, tuple[str, bytes, str]]) -> None:
+        under_way = set(sent.values())
+        for row in pictures.due(self._config.shards):
+            for what in ("receipt", "answer"):
+                entry = (row["device"], row["image"], what)
+                if not row[f"{what}_due"] or entry in under_way:
+                    continue
+                message = Receipt(row["manifest_hash"]).encode() if what == "receipt" else answer(row)
+                mid = self.link.publish(topics.down(row["device"], row["image"]), message)
+                if mid is None:
+                    return
+                sent[mid] = entry
+                self._metrics.count(f"{what}s_published")
+
+    def _purge(self, pictures: Pictures) -> None:
+        now, limits = time.time(), self._config.limits
+        gone = pictures.purge(now - limits.assembling_s, now - limits.answers_s)
+        if gone:
+            self._log.info("purged", pictures=gone)
+        for state, count in pictures.counts().items():
+            self._metrics.gauge("pictures", count, state=state)
+
+
+def answer(row: Row) -> bytes:
+    """The result or failure of a finished picture, as the device gets it."""
+    if row["state"] == "answered" and row["sealed"] is not None:
+        share = share_from(row["share"])
+        return Result(row["share_attempt"], Reveal(row["reveal"]), share, row["sealed"]).encode()
+    if row["state"] == "answered":
+        return Failure(FailureCode.GAVE_UP, "the answer is too old and was deleted").encode()
+    return Failure(FailureCode(row["code"]), row["reason"]).encode()

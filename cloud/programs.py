@@ -1,0 +1,30 @@
+"""Models loaded as programs: plan, weights and linear side, kept while they are served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from blindsight.cloud.linear import CloudLinear
+from blindsight.cloud.models import Version
+
+from blindsight.nn.network import Network
+from blindsight.service.engine import Program
+
+Loader = Callable[[Version], Program]
+
+
+class Programs:
+    """Loads a version once. One object a thread."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._loaded: dict[bytes, Program] = {}
+
+    def __call__(self, version: Version) -> Program:
+        """The program of an installed version."""
+        if version.id not in self._loaded:
+            model = version.load()
+            network = Network(model.plan, model.ints, self._threads)
+            linear = CloudLinear(model.ints, self._threads)
+            self._loaded[version.id] = Program(version.name, version.id, network, linear)
+        return self._loaded[version.id]
