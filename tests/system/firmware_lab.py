@@ -375,7 +375,9 @@ class Broker:
 class Device:
     """One firmware process under the unix port; its events as they come."""
 
-    def __init__(self, directory: Path, heap: str = "128k", main: Path | None = None, args: tuple[str, ...] = ()):
+    def __init__(
+        self, directory: Path, heap: str = "128k", main: Path | None = None, args: tuple[str, ...] = ()
+    ):
         command = [MICROPYTHON, "-X", f"heapsize={heap}", str(main or APP / "main.py"), str(directory), *args]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.events: list[dict[str, Any]] = []
@@ -403,7 +405,9 @@ class Device:
     def wait_for(self, kind: str, count: int = 1, seconds: float = 20) -> list[dict[str, Any]]:
         end = time.monotonic() + seconds
         while len(self.of(kind)) < count:
-            if time.monotonic() > end or (self.process.poll() is not None and not self._threads[0].is_alive()):
+            if time.monotonic() > end or (
+                self.process.poll() is not None and not self._threads[0].is_alive()
+            ):
                 raise AssertionError(f"no {count} x {kind}: {self.events} {self.stderr}")
             time.sleep(0.01)
         return self.of(kind)
