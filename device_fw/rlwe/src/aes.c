@@ -11,25 +11,18 @@ typedef struct {
     uint32_t q[8];
 } planes;
 
-static void swap_bits(uint32_t *x, uint32_t *y, uint32_t mask, unsigned shift)
-{
-    uint32_t t = ((*x >> shift) ^ *y) & mask;
-    *y ^= t;
-    *x ^= t << shift;
-}
-
 /* 8x8 bit transposition in each byte lane: words (one a column and block) to planes and back. */
 static void transpose(planes *p)
 {
     uint32_t *q = p->q;
     for (unsigned i = 0; i < 8; i += 2) {
-        swap_bits(&q[i], &q[i + 1], 0x55555555u, 1);
+        bs_swap_bits(&q[i], &q[i + 1], 0x55555555u, 1);
     }
     for (unsigned i = 0; i < 8; i += i & 1 ? 3 : 1) {
-        swap_bits(&q[i], &q[i + 2], 0x33333333u, 2);
+        bs_swap_bits(&q[i], &q[i + 2], 0x33333333u, 2);
     }
     for (unsigned i = 0; i < 4; i++) {
-        swap_bits(&q[i], &q[i + 4], 0x0f0f0f0fu, 4);
+        bs_swap_bits(&q[i], &q[i + 4], 0x0f0f0f0fu, 4);
     }
 }
 

@@ -5,6 +5,7 @@ enum { GROUP_WORDS = 2 * BS_ETA, BATCH_WORDS = 16 * BS_BATCH };
 
 void bs_sample_ternary(const uint8_t seed[BS_SEED_BYTES], uint32_t purpose, uint32_t index, int32_t out[BS_N])
 {
+    const uint32_t three = (uint32_t)bs_opaque(3);
     bs_chacha c;
     uint32_t words[BATCH_WORDS];
     bs_chacha_init(&c, seed, purpose, index);
@@ -13,11 +14,8 @@ void bs_sample_ternary(const uint8_t seed[BS_SEED_BYTES], uint32_t purpose, uint
         for (size_t i = 0; i < BATCH_WORDS; i += 2) {
             uint32_t lo = words[i], hi = words[i + 1];
             for (unsigned k = 0; k < 8; k++) {
-                uint64_t low = (uint64_t)lo * 3;
-                uint64_t high = (uint64_t)hi * 3 + (low >> 32);
-                lo = (uint32_t)low;
-                hi = (uint32_t)high;
-                *out++ = (int32_t)(high >> 32) - 1;
+                uint32_t carry = bs_triple(&lo, 0, three);
+                *out++ = (int32_t)bs_triple(&hi, carry, three) - 1;
             }
         }
     }
@@ -25,55 +23,71 @@ void bs_sample_ternary(const uint8_t seed[BS_SEED_BYTES], uint32_t purpose, uint
     bs_wipe(words, sizeof words);
 }
 
-/* Carry-save adder over 32 lanes: *sum and a, b become sum and carry. */
-static inline uint32_t add3(uint32_t *sum, uint32_t a, uint32_t b)
-{
-    uint32_t t = *sum ^ a;
-    uint32_t carry = (*sum & a) | (t & b);
-    *sum = t ^ b;
-    return carry;
-}
-
-/* Adds 6 words of weight one into the counters; returns nothing above weight 4 but through p4, p8. */
+/* Six bit planes of 32 counters. */
 typedef struct {
     uint32_t p1, p2, p4, p8, p16, p32;
 } counter;
 
-/* Counts 14 words into the six bit planes of k (Harley-Seal tree: 14 = 7 full adders of weight one, and so on up). */
+/* Carry-save adder over 32 lanes: *plane becomes the sum bit of *plane + a + b, the carry is returned. */
+static inline uint32_t add3(uint32_t *plane, uint32_t a, uint32_t b)
+{
+    uint32_t t = *plane ^ a;
+    uint32_t carry = (*plane & a) | (t & b);
+    *plane = t ^ b;
+    return carry;
+}
+
+/* Adds 14 words to the counters, carries rippling up a Harley-Seal tree. */
 static inline void count14(counter *k, const uint32_t *w)
 {
     uint32_t a = add3(&k->p1, w[0], w[1]), b = add3(&k->p1, w[2], w[3]);
-    uint32_t fa = add3(&k->p2, a, b);
+    uint32_t fours_a = add3(&k->p2, a, b);
     a = add3(&k->p1, w[4], w[5]), b = add3(&k->p1, w[6], w[7]);
-    uint32_t fb = add3(&k->p2, a, b);
-    uint32_t ea = add3(&k->p4, fa, fb);
+    uint32_t fours_b = add3(&k->p2, a, b);
+    uint32_t eights_a = add3(&k->p4, fours_a, fours_b);
     a = add3(&k->p1, w[8], w[9]), b = add3(&k->p1, w[10], w[11]);
-    fa = add3(&k->p2, a, b);
+    fours_a = add3(&k->p2, a, b);
     a = add3(&k->p1, w[12], w[13]);
-    fb = k->p2 & a;
+    fours_b = k->p2 & a;
     k->p2 ^= a;
-    uint32_t eb = add3(&k->p4, fa, fb);
-    a = add3(&k->p8, ea, eb);
+    uint32_t eights_b = add3(&k->p4, fours_a, fours_b);
+    a = add3(&k->p8, eights_a, eights_b);
     k->p32 ^= k->p16 & a;
     k->p16 ^= a;
+}
+
+/* a[0], a[8], a[16], a[24] += the bytes of counts - eta. */
+static inline void spread(int32_t *a, uint32_t counts)
+{
+    a[0] += (int32_t)(counts & 0xff) - BS_ETA;
+    a[8] += (int32_t)(counts >> 8 & 0xff) - BS_ETA;
+    a[16] += (int32_t)(counts >> 16 & 0xff) - BS_ETA;
+    a[24] += (int32_t)(counts >> 24) - BS_ETA;
 }
 
 /* a[j] += (number of words with bit j set) - eta, j = 0..31. */
 static inline void add_group(const uint32_t w[GROUP_WORDS], int32_t *a)
 {
-    const uint32_t lanes = 0x01010101u;
+    const uint32_t pairs = 0x55555555u, fours = 0x33333333u, low = 0x0f0f0f0fu, high = 0x30303030u;
     counter k = {0, 0, 0, 0, 0, 0};
     count14(&k, w);
     count14(&k, w + 14);
     count14(&k, w + 28);
-    for (unsigned j = 0; j < 8; j++) { /* four coefficients a step: j, j + 8, j + 16, j + 24 */
-        uint32_t v = ((k.p1 >> j) & lanes) | ((k.p2 >> j) & lanes) << 1 | ((k.p4 >> j) & lanes) << 2 |
-                     ((k.p8 >> j) & lanes) << 3 | ((k.p16 >> j) & lanes) << 4 | ((k.p32 >> j) & lanes) << 5;
-        a[j] += (int32_t)(v & 0xff) - BS_ETA;
-        a[j + 8] += (int32_t)(v >> 8 & 0xff) - BS_ETA;
-        a[j + 16] += (int32_t)(v >> 16 & 0xff) - BS_ETA;
-        a[j + 24] += (int32_t)(v >> 24) - BS_ETA;
-    }
+    /* planes to nibbles: p1, p2, p4, p8 come to hold the low four bits of counters 4i, 4i+1, 4i+2, 4i+3; p16 and p32 the
+     * high two bits of the even and the odd ones */
+    bs_swap_bits(&k.p1, &k.p2, pairs, 1);
+    bs_swap_bits(&k.p4, &k.p8, pairs, 1);
+    bs_swap_bits(&k.p16, &k.p32, pairs, 1);
+    bs_swap_bits(&k.p1, &k.p4, fours, 2);
+    bs_swap_bits(&k.p2, &k.p8, fours, 2);
+    spread(a, (k.p1 & low) | (k.p16 << 4 & high));
+    spread(a + 1, (k.p2 & low) | (k.p32 << 4 & high));
+    spread(a + 2, (k.p4 & low) | (k.p16 << 2 & high));
+    spread(a + 3, (k.p8 & low) | (k.p32 << 2 & high));
+    spread(a + 4, (k.p1 >> 4 & low) | (k.p16 & high));
+    spread(a + 5, (k.p2 >> 4 & low) | (k.p32 & high));
+    spread(a + 6, (k.p4 >> 4 & low) | (k.p16 >> 2 & high));
+    spread(a + 7, (k.p8 >> 4 & low) | (k.p32 >> 2 & high));
 }
 
 void bs_add_error(const uint8_t seed[BS_SEED_BYTES], uint32_t purpose, uint32_t index, int32_t a[BS_N])
@@ -99,6 +113,7 @@ void bs_add_error(const uint8_t seed[BS_SEED_BYTES], uint32_t purpose, uint32_t 
 
 void bs_mul_uniform(const uint8_t seed[BS_SEED_BYTES], const int32_t x[BS_N], int32_t out[BS_N])
 {
+    const bs_mont m = bs_mont_constants();
     bs_chacha c;
     uint32_t words[BATCH_WORDS];
     bs_chacha_init(&c, seed, BS_P_UNIFORM, 0);
@@ -107,7 +122,7 @@ void bs_mul_uniform(const uint8_t seed[BS_SEED_BYTES], const int32_t x[BS_N], in
         for (size_t i = 0; i < BATCH_WORDS && n < BS_N; i++) {
             uint32_t v = words[i] & 0x3ffffffu;
             if (v < BS_Q) { /* public */
-                out[n] = bs_mul_mont(x[n], (int32_t)v);
+                out[n] = bs_mul_mont(x[n], (int32_t)v, m);
                 n++;
             }
         }

@@ -13,7 +13,7 @@ static int same(const int32_t *got, const int32_t *want)
 {
     int bad = 0;
     for (size_t i = 0; i < BS_N; i++) {
-        bad |= bs_canonical(got[i]) != bs_canonical(want[i]);
+        bad |= (got[i] - want[i]) % BS_Q != 0;
     }
     return !bad;
 }
@@ -51,7 +51,7 @@ static int stages(void)
         return 5;
     }
     for (size_t i = 0; i < BS_N; i++) {
-        work.u[i] = bs_mul_mont(kat_ntt_out[i], 1);
+        work.u[i] = bs_mul_mont(kat_ntt_out[i], 1, bs_mont_constants());
     }
     bs_intt(work.u);
     return same(work.u, kat_ntt_in) ? 0 : 6;

@@ -60,7 +60,8 @@ def unpack(data: bytes, count: int, bits: int) -> Words:
 def restore_c0(mode: Mode, packed: bytes, used: int) -> Words:
     """The rounded c0 with half a step added back; uint32 (used,), in [0, q)."""
     drop = C0_DROPPED[mode]
-    return ((unpack(packed, used, C0_BITS[mode]) << drop) + np.uint32(1 << (drop - 1))) % np.uint32(Q)
+    values = unpack(packed, used, C0_BITS[mode])
+    return ((values << np.uint32(drop)) + np.uint32(1 << (drop - 1))) % np.uint32(Q)
 
 
 def _polynomials(layout: Layout, blocks: Sequence[bytes]) -> list[bytes]:

@@ -67,7 +67,7 @@ def _c1_ntt(mode: Mode, head: bytes) -> Words:
     """The c1 of one polynomial, NTT domain: expanded from its seed, or unpacked with half a step added back."""
     if mode is Mode.RLWE_SK:
         return _device.sample_uniform(head)
-    c1 = (unpack(head, DEGREE, C1_BITS) << _C1_DROPPED) + np.uint32(1 << (_C1_DROPPED - 1))
+    c1 = (unpack(head, DEGREE, C1_BITS) << np.uint32(_C1_DROPPED)) + np.uint32(1 << (_C1_DROPPED - 1))
     return _device.ntt(c1 % np.uint32(Q))
 
 

@@ -1,0 +1,62 @@
+/* Word-wise where both ends are aligned, as a board's libc does it. */
+#include <stdint.h>
+#include <string.h>
+
+typedef uint32_t __attribute__((may_alias)) word;
+
+static int aligned(const void *p)
+{
+    return ((uintptr_t)p & 3) == 0;
+}
+
+void *memcpy(void *to, const void *from, size_t size)
+{
+    return memmove(to, from, size);
+}
+
+void *memmove(void *to, const void *from, size_t size)
+{
+    uint8_t *t = to;
+    const uint8_t *f = from;
+    if ((uintptr_t)t - (uintptr_t)f < size) {
+        while (size--) {
+            t[size] = f[size];
+        }
+        return to;
+    }
+    if (aligned(t) && aligned(f)) {
+        for (; size >= 4; size -= 4, t += 4, f += 4) {
+            *(word *)(void *)t = *(const word *)(const void *)f;
+        }
+    }
+    while (size--) {
+        *t++ = *f++;
+    }
+    return to;
+}
+
+void *memset(void *to, int value, size_t size)
+{
+    uint8_t *t = to;
+    if (aligned(t)) {
+        word w = (uint8_t)value * 0x01010101u;
+        for (; size >= 4; size -= 4, t += 4) {
+            *(word *)(void *)t = w;
+        }
+    }
+    while (size--) {
+        *t++ = (uint8_t)value;
+    }
+    return to;
+}
+
+int memcmp(const void *a, const void *b, size_t size)
+{
+    const uint8_t *x = a, *y = b;
+    for (; size; size--, x++, y++) {
+        if (*x != *y) {
+            return *x - *y;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,41 @@
+"""Known answers and budgets of the C core on emulated boards (needs the cross compilers and QEMU of `make dev`)."""
+
+import json
+import pathlib
+
+import pytest
+
+from blindsight.hw.qemu import TARGETS, MeasureError, measure
+
+MEASURED = pathlib.Path(__file__).parents[2] / "hw" / "measured"
+BUDGET = {  # instructions for 1,024 pixels (issue 7)
+    ("cortex-m4", "rlwe"): 600_000,
+    ("cortex-m4", "rlwe-sk"): 300_000,
+    ("cortex-m7", "rlwe"): 600_000,
+    ("cortex-m7", "rlwe-sk"): 300_000,
+    ("rv32imc", "rlwe"): 750_000,
+    ("rv32imc", "rlwe-sk"): 400_000,
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_board(name: str) -> None:
+    """measure() itself refuses a board whose known answers differ."""
+    got = measure(name)
+    for mode, result in got["modes"].items():
+        assert result["instructions"] <= BUDGET.get((name, mode), 2_000_000)
+        assert result["ram_bytes"] <= 16 * 1024
+        assert 0 < result["stack_bytes"] <= 1024
+        assert sum(result["functions"].values()) == result["instructions"]
+        # the stages make up the mode; the rest is message, wiping and calls
+        if result["stages"]:
+            assert 0.95 * result["instructions"] <= sum(result["stages"].values()) <= result["instructions"]
+    assert got["code_bytes"] <= 20 * 1024 and got["static_bytes"] == 0
+    published = json.loads((MEASURED / f"{name}.json").read_text())
+    if published["compiler"] == got["compiler"] and published["emulator"] == got["emulator"]:
+        assert got == published, "the committed figures are stale: run python -m blindsight.hw.qemu"
+
+
+def test_unknown_target() -> None:
+    with pytest.raises(MeasureError, match="one of cortex-m4"):
+        measure("z80")
