@@ -125,7 +125,8 @@ Kernel = Callable[[FloatGraph, FloatOp, list[np.ndarray]], np.ndarray]
 def _conv2d(graph: FloatGraph, op: FloatOp, x: list[np.ndarray]) -> np.ndarray:
     a = op.attrs
     y = kernels.conv2d(x[0], graph.array(op, "weight"), a["stride"], a["padding"], a["groups"])
-    return y + graph.array(op, "bias").reshape(-1, 1, 1)
+    bias = graph.array(op, "bias")
+    return y + (bias if bias.ndim == 3 else bias.reshape(-1, 1, 1))
 
 
 def _linear(graph: FloatGraph, op: FloatOp, x: list[np.ndarray]) -> np.ndarray:

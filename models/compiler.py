@@ -1,0 +1,217 @@
+"""The compiler: a PyTorch module and calibration pictures become a model and its public plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from blindsight.nn import floatnet
+from blindsight.nn.floatnet import FloatGraph
+from blindsight.nn.ideal import run_values
+from blindsight.nn.model import Model
+from blindsight.nn.plan import Plan, Reveal
+
+from . import fold
+from .layers import CompileError
+from .lower import Lowering, Row, Settings, lower
+from .trace import trace
+
+TARGET = 0.995  # agreement with the float network that the weight bits are chosen for
+SIMULATED = 512  # calibration pictures that the choice is made on
+
+
+@dataclass
+class Compiled:
+    """The result: `model` (plan, integer weights, float reference) and how it was made."""
+
+    model: Model
+    lowering: Lowering
+    weight_bits: int
+    agreement: float
+    simulated: int
+    tried: list[tuple[int, float]]
+
+    @property
+    def plan(self) -> Plan:
+        return self.model.plan
+
+    def save(self, path: str | Path) -> None:
+        """Write M.bsm and M.plan.json."""
+        self.model.save(path)
+
+    def explain(self) -> str:
+        """A table of layers: scales, bits, bounds and how each bound is known."""
+        plan = self.plan
+        size = f"{plan.channels} x {plan.height} x {plan.width}"
+        lines = [f"{plan.name}: {len(plan.ops)} operations on {size} pictures, reveal {plan.reveal.mode}"]
+        widths = [
+            max(len(str(c)) for c in column) for column in zip(*map(_cells, self.lowering.rows), strict=True)
+        ]
+        for row in self.lowering.rows:
+            lines.append("  ".join(c.ljust(w) for c, w in zip(_cells(row), widths, strict=True)).rstrip())
+        tried = ", ".join(f"{bits}: {agreement:.2%}" for bits, agreement in self.tried)
+        lines.append(
+            f"weight bits {self.weight_bits}; agreement with the float network in simulation, by bits: {tried} "
+            f"(of {self.simulated} pictures)"
+        )
+        if self.agreement < TARGET:
+            lines.append(
+                f"warning: {self.agreement:.2%} is below {TARGET:.1%}: calibrate with typical pictures, or train "
+                "with larger margins"
+            )
+        return "\n".join(lines)
+
+
+def compile_model(
+    module: nn.Module,
+    calibration: np.ndarray,
+    *,
+    name: str,
+    mean: Sequence[float] | float = 0.0,
+    std: Sequence[float] | float = 1.0,
+    labels: Sequence[str] | None = None,
+    reveal: str = "top1",
+    weight_bits: int | Literal["auto"] = "auto",
+    m: int = 16,
+) -> Compiled:
+    """Compile `module`, which takes float32 (N, C, H, W) = (x / 255 - mean) / std and returns logits (N,
+    classes).
+
+    Args:
+        calibration: uint8 (N, H, W, C) or (N, H, W); typical pictures, some hundred.
+        reveal: `top1`, `top5` (or any top K), `topk:K`, `logits` or `probabilities`.
+        weight_bits: 8 to 16, or `auto`: the fewest that keep 99.5 % top-1 agreement in simulation.
+        m: bits of an activation, 8 to 16.
+
+    Raises:
+        CompileError: one line that names the layer and what to do.
+    """
+    pictures = _pictures(calibration)
+    height, width, channels = pictures.shape[1:]
+    means, stds = (_per_channel(v, channels, n) for v, n in ((mean, "mean"), (std, "std")))
+    if weight_bits != "auto" and not 8 <= weight_bits <= 16:
+        raise CompileError(f"weight bits must be 8 to 16 or auto, not {weight_bits}")
+    if not 8 <= m <= 16:
+        raise CompileError(f"m must be 8 to 16, not {m}")
+    reference = fold.reference(trace(module, (channels, height, width), means, stds))
+    stored = _single(reference)
+    _check_reference(module, stored, pictures[:16])
+    graph = fold.integer_form(reference)
+    seen = _extremes(_single(graph), pictures)
+    wanted = floatnet.forward(stored, pictures[:SIMULATED]).argmax(1)
+    parts = {
+        "name": name,
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "pixel_format": {1: "gray8", 3: "rgb888"}.get(channels, f"{channels} channels"),
+        "labels": tuple(labels or ()),
+        "reveal": _reveal(reveal, stored.ops[-1].shape[0]),
+    }
+    best: Compiled | None = None
+    tried: list[tuple[int, float]] = []
+    for bits in range(8, 17) if weight_bits == "auto" else (weight_bits,):
+        lowering = lower(graph, seen, Settings(bits, m, 4.0 if m >= 15 else 2.0))
+        plan = Plan(**parts, ops=tuple(lowering.ops))
+        logits = run_values(plan, lowering.ints, pictures[:SIMULATED], np.random.default_rng(0))
+        agreement = float((logits.argmax(1) == wanted).mean())
+        tried.append((bits, agreement))
+        if best is None or agreement > best.agreement:
+            model = Model(plan, lowering.ints, stored)
+            best = Compiled(model, lowering, bits, agreement, len(wanted), tried)
+        if agreement >= TARGET:
+            break
+    assert best is not None
+    return best
+
+
+def _pictures(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.dtype != np.uint8 or x.ndim != 4 or len(x) == 0:
+        raise CompileError(
+            f"calibration pictures must be uint8 (N, H, W, C) or (N, H, W), not {x.dtype} {x.shape}"
+        )
+    if x.shape[3] not in (1, 3):
+        raise CompileError(f"pictures have {x.shape[3]} channels: gray (1) and RGB (3) are supported")
+    return x
+
+
+def _per_channel(value: Sequence[float] | float, channels: int, name: str) -> tuple[float, ...]:
+    values = (float(value),) if isinstance(value, int | float) else tuple(float(v) for v in value)
+    if len(values) == 1:
+        values *= channels
+    if len(values) != channels:
+        raise CompileError(
+            f"{name} has {len(values)} values for {channels} channels: give one, or one a channel"
+        )
+    return values
+
+
+def _reveal(mode: str, classes: int) -> Reveal:
+    if mode in ("logits", "probabilities"):
+        return Reveal(mode, classes)
+    digits = mode.removeprefix("topk:").removeprefix("topk").removeprefix("top")
+    if mode.startswith("top") and digits.isdigit() and 1 <= int(digits) <= classes:
+        return Reveal("top1", 1) if digits == "1" else Reveal("topk", int(digits))
+    raise CompileError(f"reveal {mode!r}: use top1, topk:K (K up to {classes}), logits or probabilities")
+
+
+def _single(graph: FloatGraph) -> FloatGraph:
+    """The graph with float32 arrays, as it is stored and run."""
+    arrays = {k: np.ascontiguousarray(v, np.float32) for k, v in graph.arrays.items()}
+    return FloatGraph(graph.ops, arrays, graph.mean, graph.std)
+
+
+def _extremes(graph: FloatGraph, pictures: np.ndarray) -> dict[str, float]:
+    """Largest absolute value of each tensor over the calibration pictures."""
+    seen: dict[str, float] = {}
+
+    def tap(name: str, values: np.ndarray) -> None:
+        seen[name] = max(seen.get(name, 0.0), float(np.abs(values).max(initial=0)))
+
+    floatnet.forward(graph, pictures, tap)
+    bad = next((name for name, value in seen.items() if not np.isfinite(value)), None)
+    if bad is not None:
+        raise CompileError(
+            f"layer {bad!r}: its values overflow on the calibration pictures: check mean and std"
+        )
+    return seen
+
+
+def _check_reference(module: nn.Module, graph: FloatGraph, pictures: np.ndarray) -> None:
+    """The graph read from the module must give the module's own logits; the module is left in its mode."""
+    training = module.training
+    mean = torch.tensor(graph.mean, dtype=torch.float32).view(1, -1, 1, 1)
+    std = torch.tensor(graph.std, dtype=torch.float32).view(1, -1, 1, 1)
+    x = (torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).float() / 255 - mean) / std
+    if not isinstance(module, torch.fx.GraphModule):
+        module.eval()
+    try:
+        with torch.no_grad():
+            theirs = np.concatenate(
+                [module(x[i : i + 2]).float().numpy() for i in range(0, len(x) - len(x) % 2, 2)]
+            )
+    finally:
+        if not isinstance(module, torch.fx.GraphModule):
+            module.train(training)
+    ours = floatnet.forward(graph, pictures)[: len(theirs)]
+    gap = float(np.abs(ours - theirs).max(initial=0))
+    if not gap <= 1e-3 * (1 + float(np.abs(theirs).max(initial=0))):
+        raise CompileError(
+            f"the compiled graph gives other logits than the module (by {gap:.3g}): it does something the compiler does "
+            "not see (state, randomness, code outside forward); simplify its forward"
+        )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    shape = "x".join(map(str, row.shape))
+    scale = f"2^-{row.scale}"
+    return (row.layer, row.kind, shape, scale, row.detail, row.bound)

@@ -1,0 +1,365 @@
+"""Quantisation: the integer form of the float graph becomes plan operations with integer weights.
+
+Every tensor gets a power-of-two scale. Weights take as many bits as asked, less where the accumulator would
+not fit. Each truncation drops the fewest bits for which its input fits, by a bound that is proved from the
+integer weights (interval arithmetic, which for one layer is its L1 norm) where that costs at most one bit of
+precision, else by the calibration set's extremes with headroom. One small method a kind of operation;
+`HANDLERS` lists them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from blindsight.nn import kernels, plan
+from blindsight.nn.floatnet import FloatGraph, FloatOp
+
+from .bounds import ACCUMULATOR, LOGIT, Interval, dropped_bits, he_error
+from .layers import CompileError
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the plan: where it is, its integer bounds, the error it carries and what calibration saw."""
+
+    name: str
+    shape: tuple[int, ...]
+    scale: int
+    interval: Interval
+    error: float  # E, in units of this tensor; 0 after a truncation
+    seen: float  # largest |real value| over the calibration set
+    source: str | None = None  # the weighted operation that wrote it, whose scale may still be lowered
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report."""
+
+    layer: str
+    kind: str
+    shape: tuple[int, ...]
+    scale: int
+    detail: str
+    bound: str = ""
+
+
+@dataclass
+class Settings:
+    """Widths and headroom of a lowering; `caps` limits the accumulator scale of a weighted operation."""
+
+    weight_bits: int
+    m: int = 16
+    headroom: float = 4.0
+    caps: dict[str, int] = field(default_factory=dict)
+
+
+class Again(Exception):
+    """A cap was set: lower the network once more."""
+
+
+@dataclass
+class Lowering:
+    """State of one lowering."""
+
+    graph: FloatGraph
+    seen: Mapping[str, float]
+    settings: Settings
+    ops: list[plan.Op] = field(default_factory=list)
+    ints: dict[str, np.ndarray] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)
+    truncated: dict[str, Value] = field(default_factory=dict)
+    fused: dict[str, FloatOp] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Fill `ops`, `ints` and `rows`."""
+        self._fuse()
+        skip = {op.out for op in self.fused.values()}
+        for op in self.graph.ops:
+            if op.out not in skip:
+                HANDLERS[op.op](self, op)
+        logits = self.values[self.graph.ops[-1].out]
+        bound, how = self.bound(logits)
+        if bound >= LOGIT:
+            raise CompileError(
+                f"layer {logits.name!r}: logits up to {bound:.3g} do not fit 2^30: use fewer weight bits"
+            )
+        out = self.fresh("output")
+        self.ops.append(plan.Output(out=out, inputs=(logits.name,), shape=logits.shape, scale=logits.scale))
+        self.rows.append(Row(out, "output", logits.shape, logits.scale, f"E {logits.error:.1f}", how))
+
+    def _fuse(self) -> None:
+        """Max-pool before ReLU: they commute, and the pool compares fewer, wider values. Maps first to
+        second.
+        """
+        for op in self.graph.ops:
+            readers = self.graph.consumers(op.out)
+            kinds = (op.op, readers[0].op if len(readers) == 1 else "")
+            if kinds in (("relu", "max_pool"), ("max_pool", "relu")) and op.out not in {
+                o.out for o in self.fused.values()
+            }:
+                self.fused[op.out] = readers[0]
+
+    # --- common to the handlers ---
+
+    def fresh(self, name: str) -> str:
+        taken = {op.out for op in self.ops} | {op.out for op in self.graph.ops}
+        return next(n for n in (name, *(f"{name}.{i}" for i in range(1, 1 << 20))) if n not in taken)
+
+    def put(self, key: str, value: Value) -> None:
+        self.values[key] = value
+
+    def bound(self, x: Value) -> tuple[float, str]:
+        """The bound of |x| + E that counts, and whence: proved where that is no more than twice the
+        calibrated one.
+        """
+        proved = x.interval.peak + x.error
+        calibrated = self.settings.headroom * x.seen * 2.0**x.scale + x.error
+        if proved <= max(2 * calibrated, 1):
+            return proved, f"|x| + E <= {proved:.4g} proved"
+        return calibrated, f"|x| + E <= {calibrated:.4g} calibrated, headroom {self.settings.headroom:g}"
+
+    def truncate(self, x: Value) -> Value:
+        """x in m bits, signed; one truncation serves all its readers."""
+        if x.name not in self.truncated:
+            bound, how = self.bound(x)
+            m = self.settings.m
+            f = dropped_bits(bound, x.error, m, True)
+            self.check_width(x.name, f, m, bound)
+            op = plan.Trunc(
+                out=self.fresh(f"{x.name}.trunc"),
+                inputs=(x.name,),
+                shape=x.shape,
+                scale=x.scale - f,
+                f=f,
+                m=m,
+            )
+            self.ops.append(op)
+            self.rows.append(Row(op.out, op.kind, op.shape, op.scale, f"f {f}, m {m}", how))
+            interval = x.interval.reduced(f, x.error, False).clipped(2.0 ** (m - 2))
+            self.truncated[x.name] = Value(op.out, x.shape, op.scale, interval, 0.0, x.seen)
+        return self.truncated[x.name]
+
+    def check_width(self, name: str, f: int, m: int, bound: float) -> None:
+        if m + f > 31:
+            raise CompileError(
+                f"layer {name!r}: values up to {bound:.4g} (error included) need f = {f}, and m + f may be 31 at most: "
+                f"use fewer weight bits or a smaller m than {m}"
+            )
+
+    # --- handlers ---
+
+    def input(self, op: FloatOp) -> None:
+        self.ops.append(plan.Input(out=op.out, inputs=(), shape=op.shape, scale=0))
+        self.rows.append(Row(op.out, "input", op.shape, 0, "pixels 0..255", "|x| <= 255 proved"))
+        interval = Interval(np.zeros(op.shape), np.full(op.shape, 255.0))
+        self.put(op.out, Value(op.out, op.shape, 0, interval, 0.0, 255.0))
+
+    def weighted(self, op: FloatOp) -> None:
+        x = self.values[op.inputs[0]]
+        if x.error > 0 or self.bound(x)[0] >= 2.0**24:
+            x = self.truncate(x)
+        lost = self._quantise(op, x)
+        if lost is not None:
+            if x.source is None and x.name not in {t.name for t in self.truncated.values()} and x.scale != 0:
+                x = self.truncate(x)
+                lost = self._quantise(op, x)
+            if lost is not None:
+                raise CompileError(
+                    f"layer {op.out!r}: accumulators of {lost:.4g} do not fit 2^29 with weights of 4 bits: train with "
+                    "weight decay or a batch norm after it, or calibrate with typical pictures"
+                )
+
+    def _quantise(self, op: FloatOp, x: Value) -> float | None:
+        """Integer weights for `op` on x; the bound that did not fit, where fewer than 4 bits would be left."""
+        weight, bias = self.graph.array(op, "weight"), self.graph.array(op, "bias")
+        peak = float(np.abs(weight).max(initial=0))
+        bits = self.settings.weight_bits
+        full = 0 if peak == 0 else math.floor(math.log2(((1 << (bits - 1)) - 1) / peak))
+        full = max(min(full, 40, 60 - x.scale), -20)
+        start = min(full, self.settings.caps.get(op.out, 60) - x.scale)
+        bound = math.inf
+        for shift in range(start, start - bits - 16, -1):
+            scale = x.scale + shift
+            w = np.rint(weight * 2.0**shift).astype(np.int16)
+            b = np.rint(bias * 2.0**scale)
+            wide = b.reshape(-1, 1, 1) if op.op == "conv2d" and b.ndim == 1 else b
+            if op.op == "conv2d":
+                a = op.attrs
+                interval = x.interval.convolve(w, wide, a["stride"], a["padding"], a["groups"])
+            else:
+                interval = x.interval.multiply(w, wide)
+            made = Value(op.out, op.shape, scale, interval, he_error(w), self.seen[op.out], op.out)
+            bound, how = self.bound(made)
+            if max(bound, float(np.abs(b).max(initial=0))) < ACCUMULATOR:
+                break
+            if full - shift > bits - 4:
+                return bound
+        else:
+            return bound
+        width = max(2, int(np.abs(w.astype(np.int32)).max(initial=0)).bit_length() + 1)
+        self.ints[f"{op.out}.weight"] = w
+        self.ints[f"{op.out}.bias"] = b.astype(np.int32)
+        names = {"out": op.out, "inputs": (x.name,), "shape": op.shape, "scale": scale}
+        numbers = {"weight_bits": width, "weight_scale": shift}
+        files = {"weight": f"{op.out}.weight", "bias": f"{op.out}.bias"}
+        if op.op == "conv2d":
+            self.ops.append(plan.Conv2d(**names, **numbers, **files, **op.attrs, bias_map=b.ndim == 3))
+        else:
+            self.ops.append(plan.Linear(**names, **numbers, **files))
+        self.rows.append(
+            Row(op.out, op.op, op.shape, scale, f"weights {width} bits at 2^{shift}, E {made.error:.1f}", how)
+        )
+        self.put(op.out, made)
+        return None
+
+    def relu(self, op: FloatOp) -> None:
+        second = self.fused.get(op.out)
+        if second is not None:
+            self._pool(op.inputs[0], second, second, True)
+            return
+        x = self.values[op.inputs[0]]
+        bound, how = self.bound(x)
+        m = self.settings.m
+        f = dropped_bits(bound, x.error, m, False)
+        self.check_width(op.out, f, m, bound)
+        self.ops.append(plan.Relu(out=op.out, inputs=(x.name,), shape=op.shape, scale=x.scale - f, f=f, m=m))
+        self.rows.append(Row(op.out, "relu", op.shape, x.scale - f, f"f {f}, m {m}", how))
+        interval = x.interval.reduced(f, x.error, True).clipped(2.0 ** (m - 1))
+        self.put(op.out, Value(op.out, op.shape, x.scale - f, interval, 0.0, self.seen[op.out]))
+
+    def max_pool(self, op: FloatOp) -> None:
+        second = self.fused.get(op.out)
+        self._pool(op.inputs[0], op, second or op, second is not None)
+
+    def _pool(self, source: str, window: FloatOp, last: FloatOp, relu: bool) -> None:
+        x = self.values[source]
+        bound, how = self.bound(x)
+        m = self.settings.m
+        f = dropped_bits(bound, x.error, m, not relu)
+        self.check_width(last.out, f, m, bound)
+        scale = x.scale - f
+        attrs = window.attrs
+        self.ops.append(
+            plan.MaxPool(
+                out=last.out, inputs=(x.name,), shape=last.shape, scale=scale, f=f, m=m, relu=relu, **attrs
+            )
+        )
+        self.rows.append(Row(last.out, "max_pool", last.shape, scale, f"f {f}, m {m}, relu {relu}", how))
+        reduced = x.interval.reduced(f, x.error, relu).clipped(2.0 ** (m - 1))
+        low, high = (
+            kernels.max_pool(v[None], attrs["kernel"], attrs["stride"], attrs["padding"])[0]
+            for v in (reduced.low, reduced.high)
+        )
+        self.put(last.out, Value(last.out, last.shape, scale, Interval(low, high), 0.0, self.seen[last.out]))
+
+    def avg_pool(self, op: FloatOp) -> None:
+        x = self.values[op.inputs[0]]
+        if not self._sum(op, x) and not (x.error == 0 or self._sum(op, self.truncate(x))):
+            raise CompileError(
+                f"layer {op.out!r}: sums over {op.attrs['kernel']} do not fit 2^29: pool in two steps"
+            )
+
+    def _sum(self, op: FloatOp, x: Value) -> bool:
+        a = op.attrs
+        low, high = (
+            kernels.sum_pool(v[None], a["kernel"], a["stride"], a["padding"])[0]
+            for v in (x.interval.low, x.interval.high)
+        )
+        exact = (a["divisor"] - 1).bit_length()
+        powers = [exact] if a["divisor"] == 1 << exact else range(exact + 10, exact + 3, -1)
+        for p in powers:
+            factor = max(1, round((1 << p) / a["divisor"]))
+            error = x.error * math.prod(a["kernel"]) * factor
+            interval = Interval(low * factor, high * factor)
+            made = Value(op.out, op.shape, x.scale + p, interval, error, self.seen[op.out])
+            bound, how = self.bound(made)
+            if bound < ACCUMULATOR:
+                break
+        else:
+            return False
+        self.ops.append(
+            plan.SumPool(
+                out=op.out,
+                inputs=(x.name,),
+                shape=op.shape,
+                scale=made.scale,
+                kernel=a["kernel"],
+                stride=a["stride"],
+                padding=a["padding"],
+                factor=factor,
+            )
+        )
+        self.rows.append(Row(op.out, "sum_pool", op.shape, made.scale, f"times {factor} / 2^{p}", how))
+        self.put(op.out, made)
+        return True
+
+    def join(self, op: FloatOp) -> None:
+        """add and concat: the inputs shifted left to the highest scale among them."""
+        parts = [self.values[name] for name in op.inputs]
+        for _ in range(64):
+            scale = max(x.scale for x in parts)
+            shifts = tuple(scale - x.scale for x in parts)
+            lows = [x.interval.low * 2.0**s for x, s in zip(parts, shifts, strict=True)]
+            highs = [x.interval.high * 2.0**s for x, s in zip(parts, shifts, strict=True)]
+            errors = [x.error * 2.0**s for x, s in zip(parts, shifts, strict=True)]
+            if op.op == "add":
+                interval, error = Interval(sum(lows[1:], lows[0]), sum(highs[1:], highs[0])), sum(errors)
+            else:
+                interval, error = Interval(np.concatenate(lows), np.concatenate(highs)), max(errors)
+            made = Value(op.out, op.shape, scale, interval, error, self.seen[op.out])
+            bound, how = self.bound(made)
+            parts_fit = all(self.bound(x)[0] * 2.0**s < LOGIT for x, s in zip(parts, shifts, strict=True))
+            if bound < ACCUMULATOR and parts_fit and max(shifts) <= 30:
+                break
+            for i, x in enumerate(parts):  # too large: lower what stands highest
+                if x.scale != scale:
+                    continue
+                if x.source is not None:
+                    self.settings.caps[x.source] = scale - 1
+                    raise Again
+                if x.name in {t.name for t in self.truncated.values()} or x.error == 0:
+                    raise CompileError(
+                        f"layer {op.out!r}: inputs of very different size ({bound:.3g} at the common scale): put a "
+                        "batch norm before it"
+                    )
+                parts[i] = self.truncate(x)
+        common = {"out": op.out, "inputs": tuple(x.name for x in parts), "shape": op.shape, "scale": scale}
+        self.ops.append((plan.Add if op.op == "add" else plan.Concat)(**common, shift=shifts))
+        self.rows.append(Row(op.out, op.op, op.shape, scale, f"shifts {list(shifts)}", how))
+        self.put(op.out, made)
+
+    def reshape(self, op: FloatOp) -> None:
+        x = self.values[op.inputs[0]]
+        self.ops.append(plan.Reshape(out=op.out, inputs=(x.name,), shape=op.shape, scale=x.scale))
+        interval = Interval(x.interval.low.reshape(op.shape), x.interval.high.reshape(op.shape))
+        self.put(op.out, replace(x, name=op.out, shape=op.shape, interval=interval))
+
+
+HANDLERS: dict[str, Callable[[Lowering, FloatOp], None]] = {
+    "input": Lowering.input,
+    "conv2d": Lowering.weighted,
+    "linear": Lowering.weighted,
+    "relu": Lowering.relu,
+    "max_pool": Lowering.max_pool,
+    "avg_pool": Lowering.avg_pool,
+    "add": Lowering.join,
+    "concat": Lowering.join,
+    "reshape": Lowering.reshape,
+}
+
+
+def lower(graph: FloatGraph, seen: Mapping[str, float], settings: Settings) -> Lowering:
+    """Lower `graph` (from `fold.integer_form`); CompileError names the layer, its bound and the remedy."""
+    for _ in range(64):
+        lowering = Lowering(graph, seen, settings)
+        try:
+            lowering.run()
+        except Again:
+            continue
+        return lowering
+    raise CompileError("the scales of the additions do not settle: put batch norms before them")
