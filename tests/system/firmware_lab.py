@@ -6,6 +6,7 @@ tests/vectors/make_device.py, to say exactly which pixels a device sent.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -262,7 +263,8 @@ class Broker:
         """Close every connection."""
         with self._lock:
             for sock in self._sockets.values():
-                sock.close()
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
             self._sockets.clear()
 
     def send(self, device: str, topic: str, payload: bytes) -> None:

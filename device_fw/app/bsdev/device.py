@@ -183,6 +183,7 @@ class Device:
         return None
 
     def _leave(self, why):
+        self.store.sweep()
         try:
             if self.link.connected():
                 self._status("sleeping" if why == "sleep" else "offline")
