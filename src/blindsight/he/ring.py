@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from blindsight import _native
+import blindsight._native as _native
 from blindsight.params import RingParams
 
 SEED_BYTES = 32
