@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from blindsight.cloud.linear import CloudLinear
 from blindsight.cloud.models import Version
 
 from blindsight.nn.network import Network
 from blindsight.service.engine import Program
-
-Loader = Callable[[Version], Program]
 
 
 class Programs:

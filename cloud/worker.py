@@ -18,7 +18,6 @@ import numpy as np
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.jobs import Job, Jobs
 from blindsight.cloud.models import ModelError, Registry, Version
-from blindsight.cloud.programs import Loader
 
 from blindsight.channel import Channel, ChannelError
 from blindsight.he.ingest import ciphertext_share, mask
@@ -32,6 +31,7 @@ from blindsight.wire.blocks import Mode
 from blindsight.wire.result import FailureCode, Reveal, share_bytes
 
 Connect = Callable[[dict[str, object]], Channel]
+Loader = Callable[[Version], Program]
 MakeEngine = Callable[[Channel, str], PairEngine]
 IDLE_S = 0.25
 PING_S = 15.0

@@ -1,0 +1,480 @@
+"""What the tests of the services stand on: a toy model, a device in CPython, an insecure engine, brokers,
+processes.
+
+`FakeEngine` computes in the clear on the cloud's side and exists in tests only; everything around it (ingest,
+masks, stores, material cursors, job protocol, seals) is the product's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paho.mqtt.client as mqtt
+from blindsight.helper.keys import Keys, Provision, new_master, read_master
+from blindsight.helper.plans import Plans
+
+from blindsight import _device
+from blindsight.channel import Channel
+from blindsight.nn.floatnet import FloatGraph, FloatOp
+from blindsight.nn.model import Model, plan_path
+from blindsight.nn.plan import Plan
+from blindsight.offline.store import Store
+from blindsight.service.engine import Program, ingest_kind
+from blindsight.wire import keys, manifest, result, topics
+from blindsight.wire.blocks import Layout, Mode, PixelFormat, commitment
+from blindsight.wire.jobs import MakeMaterial, Pool
+
+HERE = Path(__file__).parent
+MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def toy_model(folder: Path, name: str = "toy", side: int = 16, channels: int = 1, bias: int = 0) -> Path:
+    """A valid model file of one linear layer; the fake engine looks at its shape alone."""
+    size, shape = side * side * channels, [channels, side, side]
+    ops = [
+        {"op": "input", "out": "x", "shape": shape, "scale": 0},
+        {"op": "reshape", "in": "x", "out": "v", "shape": [size], "scale": 0},
+        {
+            "op": "linear", "in": "v", "out": "y", "shape": [10], "scale": 4, "weight": "w", "bias": "b",
+            "weight_bits": 8, "weight_scale": 4,
+        },
+        {"op": "output", "in": "y", "out": "r", "shape": [10], "scale": 4},
+    ]  # fmt: skip
+    plan = Plan.from_json(
+        json.dumps(
+            {
+                "format": "blindsight-plan", "version": 1, "name": name, "labels": [], "output_scale": 4,
+                "input": {
+                    "height": side, "width": side, "channels": channels,
+                    "pixel_format": "gray8" if channels == 1 else "rgb888",
+                },
+                "reveal": {"mode": "top1", "k": 1}, "deployment": "cloud-owned", "ops": ops,
+            }
+        )
+    )  # fmt: skip
+    weights = np.random.default_rng(1).integers(-100, 100, (10, size))
+    biases = np.full(10, bias)
+    graph = FloatGraph(
+        [
+            FloatOp("input", "x", (), tuple(shape)),
+            FloatOp("reshape", "v", ("x",), (size,)),
+            FloatOp("linear", "y", ("v",), (10,), {}, {"weight": "w", "bias": "b"}),
+        ],
+        {"w": weights.astype(np.float32), "b": biases.astype(np.float32)},
+        (0.0,) * channels,
+        (1.0,) * channels,
+    )
+    model = Model(plan, {"w": weights.astype(np.int16), "b": biases.astype(np.int32)}, graph)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / f"{name}.bsm")
+    return folder / f"{name}.bsm"
+
+
+def label_of(pixels: bytes) -> int:
+    """The stand-in for a network: a class that depends on every pixel and its place."""
+    return sum((i % 251 + 1) * p for i, p in enumerate(pixels)) % 10
+
+
+class FakeEngine:
+    """INSECURE: the helper's ingest share goes to the cloud in the clear. Material cursors are real."""
+
+    def __init__(self, channel: Channel, folder: Path, delay_s: float = 0.0) -> None:
+        self._channel, self._folder, self._delay_s = channel, folder, delay_s
+        self._stores: dict[str, Store] = {}
+
+    def _store(self, program: Program, kind: str) -> Store:
+        name = f"{program.version.hex()[:16]}-{kind}"
+        if name not in self._stores:
+            self._stores[name] = Store(self._folder / name, 8)
+        return self._stores[name]
+
+    def left(self, program: Program, kind: str) -> int:
+        return self._store(program, kind).left
+
+    def next(self, program: Program, kind: str) -> int:
+        store = self._store(program, kind)
+        return min(max(b.first, store.cursor) for b in store.batches if b.first + b.count > store.cursor)
+
+    def end(self, program: Program, kind: str) -> int:
+        return self._store(program, kind).end
+
+    def pool(self, program: Program, kind: str) -> Pool:
+        store = self._store(program, kind)
+        batches = tuple((b.id, b.first, b.count) for b in store.batches)
+        return Pool(program.name, program.plan.hash, program.version, kind, store.cursor, batches)
+
+    def merge(self, program: Program, peer: Pool) -> None:
+        store = self._store(program, peer.ingest)
+        store.jump(peer.cursor)
+        store.keep_common(list(peer.batches))
+
+    def make(self, program: Program, request: MakeMaterial) -> None:
+        slots = [(request.first + i).to_bytes(8, "little") for i in range(request.slots)]
+        assert self._channel.exchange(b"made", 4).tobytes() == b"made"
+        self._store(program, request.ingest).append(request.batch.hex(), request.first, slots)
+
+    def run(self, program: Program, mode: Mode, slot: int, pixels: np.ndarray) -> np.ndarray:
+        kind = ingest_kind(mode)
+        data = self._store(program, kind).reserve(slot)
+        assert int.from_bytes(data, "little") == slot
+        with open(self._folder / f"used-{self._channel.party}.log", "a") as log:
+            log.write(f"{program.version.hex()[:16]} {kind} {slot}\n")
+        if self._channel.party == 1:
+            self._channel.send(pixels)
+            time.sleep(self._delay_s)
+            return self._channel.recv(4).view(np.uint32)
+        other = self._channel.recv(pixels.nbytes).view(pixels.dtype)
+        if kind == "xor":
+            x = (pixels ^ other).astype(np.int64)
+        else:
+            a, b = other.astype(np.int64), pixels.astype(np.int64)
+            x = (a >> 2) - (b >> 2) - (a % 4 < b % 4) + 256 * (a < b)
+        assert ((x >= 0) & (x < 256)).all()
+        share = np.array([secrets.randbits(32)], np.uint32)
+        self._channel.send(np.array([label_of(x.astype(np.uint8).tobytes())], np.uint32) - share)
+        return share
+
+    def close(self) -> None:
+        for store in self._stores.values():
+            store.close()
+        self._stores.clear()
+
+
+@dataclass
+class FakeNetwork:
+    """Enough of a network for a `Program`."""
+
+    plan: Plan
+
+
+def fake_program(plan: Plan, version: bytes) -> Program:
+    """A program without linear layers."""
+    return Program(plan.name, version, FakeNetwork(plan), None)  # type: ignore[arg-type]
+
+
+def used_slots(folder: Path) -> list[str]:
+    """Every use of a slot that a party wrote down, over all restarts."""
+    logs = sorted(folder.rglob("used-*.log"))
+    return [
+        f"{log.name} {log.parent.name} {line}" for log in logs for line in log.read_text().split("\n") if line
+    ]
+
+
+# --- a device
+
+
+@dataclass
+class Parcel:
+    """One encrypted picture as it leaves a device."""
+
+    device: str
+    image: bytes
+    blocks: list[bytes]
+    manifest: bytes
+    salt: bytes
+    result_key: bytes
+    plan_hash: bytes
+    pixels: bytes
+
+    def messages(self) -> list[tuple[str, bytes]]:
+        """(topic, payload), manifest last."""
+        out = [(topics.block(self.device, self.image, i), b) for i, b in enumerate(self.blocks)]
+        return [*out, (topics.manifest(self.device, self.image), self.manifest + self.salt)]
+
+    def open(self, message: bytes) -> int:
+        """The label in a result message."""
+        got = result.parse(message)
+        assert isinstance(got, result.Result), got
+        digest = manifest.manifest_hash(self.manifest)
+        context = result.Context(self.device, self.image, digest, self.plan_hash, got.reveal, got.attempt)
+        return int(result.combine(got.share, result.open_sealed(self.result_key, context, got.sealed))[0])
+
+
+class Device:
+    """A device's encryption, in CPython on the C core."""
+
+    def __init__(self, provision: Provision, plan: Plan, mode: str = "rlwe", per_block: int = 2) -> None:
+        self.provision, self.plan, self.mode, self.per_block = provision, plan, Mode.named(mode), per_block
+        self._images = 0
+
+    @property
+    def name(self) -> str:
+        return self.provision.device
+
+    def picture(self, pixels: bytes | None = None, seed: bytes | None = None, image: bytes | None = None, **change: Any) -> Parcel:  # fmt: skip
+        """Encrypts a picture (random pixels by default); `change` replaces fields of the manifest."""
+        self._images += 1
+        image = image or self._images.to_bytes(8, "big") + os.urandom(8)
+        seed = seed or os.urandom(32)
+        plan, secret = self.plan, self.provision.secret
+        size = plan.height * plan.width * plan.channels
+        pixels = os.urandom(size) if pixels is None else pixels
+        layout = Layout(self.mode, size, self.per_block)
+        nonce = _device.stream(seed, 6, 0, 12) if self.mode is Mode.AES else bytes(12)
+        polys = [
+            self._poly(layout, i, pixels[i * 1024 : (i + 1) * 1024], seed, nonce) for i in range(layout.polys)
+        ]
+        groups = [[polys[p] for p in layout.polys_of(b)] for b in range(layout.blocks)]
+        salt = _device.stream(seed, 5, 0, 32)
+        blocks = [b"".join(g) for g in groups]
+        rlwe = self.mode is Mode.RLWE
+        fields = {
+            "device": self.name,
+            "image": image,
+            "mode": self.mode,
+            "pixel_format": PixelFormat.GRAY8 if plan.channels == 1 else PixelFormat.RGB888,
+            "model": plan.name,
+            "plan_hash": plan.hash,
+            "key_id": keys.key_id_public(self.provision.public_key)
+            if rlwe
+            else keys.key_id_epoch(self.name, self.provision.epoch),
+            "height": plan.height,
+            "width": plan.width,
+            "channels": plan.channels,
+            "polys_per_block": self.per_block,
+            "nonce": nonce,
+            "commitments": tuple(commitment(salt, i, b) for i, b in enumerate(blocks)),
+            "c1_hashes": () if self.mode is Mode.AES else tuple(layout.c1_hash(g) for g in groups),
+        }
+        key = fields.pop("key", None) or change.pop("key", keys.manifest_key(secret))
+        signed = manifest.Manifest(**{**fields, **change}).encode(key)  # type: ignore[arg-type]
+        base = _device.stream(seed, 4, 0, 32) if rlwe else keys.result_base(secret)
+        result_key = keys.result_key(base, self.name, image, manifest.manifest_hash(signed))
+        return Parcel(self.name, image, blocks, signed, salt, result_key, plan.hash, pixels)
+
+    def _poly(self, layout: Layout, i: int, pixels: bytes, seed: bytes, nonce: bytes) -> bytes:
+        secret = self.provision.secret
+        if self.mode is Mode.AES:
+            return _device.aes_ctr(keys.aes_key(secret), nonce, 64 * i, pixels)
+        if self.mode is Mode.RLWE_SK:
+            return _device.sk_encrypt(_device.Secret(keys.shared_rlwe_seed(secret)), seed, i, pixels)
+        with_key = layout.key_span is not None and layout.key_span.poly == i
+        return _device.rlwe_encrypt(self.provision.public_key, seed, i, pixels, with_key)
+
+
+class Client:
+    """A device's MQTT side: sends, waits for the receipt, sends again, deduplicates answers."""
+
+    def __init__(self, device: str, port: int, name: str = "", **tls: Any) -> None:
+        self.device = device
+        self.receipts: dict[bytes, int] = {}
+        self.answers: dict[bytes, list[bytes]] = {}
+        self._changed = threading.Condition()
+        self._ready = threading.Event()
+        self.client = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2, client_id=name or device, clean_session=False
+        )
+        self.client.max_inflight_messages_set(1000)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.on_connect = self._connect
+        self.client.on_subscribe = lambda *_: self._ready.set()
+        self.client.on_message = self._message
+        if tls:
+            self.client.tls_set(**tls)
+        self.client.connect("127.0.0.1", port, 30)
+        self.client.loop_start()
+        assert self._ready.wait(10)
+
+    def _connect(self, client: mqtt.Client, _data: Any, _flags: Any, code: Any, *_: Any) -> None:
+        assert not code.is_failure, code
+        client.subscribe(f"{topics.base(self.device)}/down/+", 1)
+        client.publish(
+            topics.status(self.device), json.dumps({"state": "online", "pending": 1}), 1, retain=True
+        )
+
+    def _message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        image = bytes.fromhex(message.topic.rsplit("/", 1)[1])
+        with self._changed:
+            if isinstance(result.parse(message.payload), result.Receipt):
+                self.receipts[image] = self.receipts.get(image, 0) + 1
+            else:
+                self.answers.setdefault(image, []).append(message.payload)
+            self._changed.notify_all()
+
+    def send(self, parcel: Parcel, order: list[int] | None = None) -> None:
+        """Publishes everything once."""
+        messages = parcel.messages()
+        for i in order if order is not None else range(len(messages)):
+            self.client.publish(*messages[i], qos=1)
+
+    def wait(
+        self, parcel: Parcel, what: str = "answer", seconds: float = 30, resend_s: float = 2.0
+    ) -> bytes | None:
+        """The answer's bytes (or None for a receipt), sending again until the receipt is there."""
+        deadline, resend = time.monotonic() + seconds, time.monotonic() + resend_s
+        while True:
+            with self._changed:
+                if what == "answer" and parcel.image in self.answers:
+                    return self.answers[parcel.image][0]
+                if what == "receipt" and (parcel.image in self.receipts or parcel.image in self.answers):
+                    return None
+                assert time.monotonic() < deadline, f"no {what} for {parcel.image.hex()}"
+                self._changed.wait(0.1)
+            if time.monotonic() > resend:
+                resend = time.monotonic() + resend_s
+                if parcel.image in self.receipts:  # only the result key is left: the manifest asks
+                    self.client.publish(
+                        topics.manifest(parcel.device, parcel.image), parcel.manifest + parcel.salt, 1
+                    )
+                else:
+                    self.send(parcel)
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+# --- servers
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return int(s.getsockname()[1])
+
+
+class Process:
+    """A server process with its log in a file."""
+
+    def __init__(self, command: list[str], log: Path, env: dict[str, str] | None = None) -> None:
+        self.command, self.log = command, log
+        self.env = {**os.environ, **(env or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, env: dict[str, str] | None = None) -> Process:
+        with open(self.log, "ab") as out:
+            self.process = subprocess.Popen(
+                self.command, stdout=out, stderr=out, env={**self.env, **(env or {})}
+            )
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        assert self.process
+        self.process.kill()
+        self.process.wait(10)
+
+    def wait(self, seconds: float = 30) -> int:
+        assert self.process
+        return self.process.wait(seconds)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        if self.process is None:
+            return 0
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON lines of the log."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def mosquitto(folder: Path, port: int, extra: str = "") -> Process:
+    """A broker as Debian ships it, persistence on, on loopback; started and listening."""
+    assert MOSQUITTO, "install mosquitto (make dev does)"
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\n{extra or 'allow_anonymous true'}\npersistence true\n"
+        f"persistence_location {folder}/\nuser root\nlog_dest stderr\nmax_queued_messages 0\n"
+    )
+    broker = Process([MOSQUITTO, "-c", str(config)], folder / "mosquitto.log").start()
+    wait_port(port)
+    return broker
+
+
+def wait_port(port: int, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        assert time.monotonic() < deadline, f"nothing listens on {port}"
+        time.sleep(0.05)
+
+
+class Site:
+    """A whole set-up in a folder: keys, models, both services as processes with the fake engine."""
+
+    def __init__(self, folder: Path, broker_port: int, cloud_extra: str = "", modes: str = "rlwe", broker_extra: str = "") -> None:  # fmt: skip
+        self.folder, self.broker_port = folder, broker_port
+        self.model = toy_model(folder / "model")
+        self.plan = Model.load(self.model).plan
+        self.link_port = free_port()
+        new_master(folder / "helper" / "master.key")
+        Plans(folder / "helper" / "plans").add(plan_path(self.model))
+        self._cloud_model()
+        (folder / "cloud.toml").write_text(
+            f'data = "cloud"\nmodels = "cloud/models"\n[broker]\nport = {broker_port}\n{broker_extra}'
+            f"[helper]\nport = {self.link_port}\ntimeout_s = 10\n"
+            "[workers]\nretry_s = 0.05\nretry_max_s = 0.5\nmaterial_low = 2\nmaterial_batch = 4\n"
+            + cloud_extra
+        )
+        (folder / "helper.toml").write_text(
+            'data = "helper"\nplans = "helper/plans"\nmaster = "helper/master.key"\n'
+            f"[listen]\nport = {self.link_port}\ntimeout_s = 10\n"
+        )
+        script = [sys.executable, str(HERE / "fake_service.py")]
+        self.cloud = Process([*script, "cloud", str(folder / "cloud.toml")], folder / "cloud.log")
+        self.helper = Process([*script, "helper", str(folder / "helper.toml")], folder / "helper.log")
+
+    def _cloud_model(self) -> None:
+        from blindsight.cloud.models import Registry
+
+        registry = Registry(self.folder / "cloud" / "models")
+        registry.activate("toy", registry.add(self.model).id.hex())
+
+    def device(self, name: str, mode: str = "rlwe") -> Device:
+        """Enrols a device."""
+        register = Keys(
+            read_master(self.folder / "helper" / "master.key"), self.folder / "helper" / "helper.db"
+        )
+        try:
+            return Device(register.provision(name), self.plan, mode)
+        finally:
+            register.close()
+
+    def start(self) -> Site:
+        self.helper.start()
+        self.cloud.start()
+        return self
+
+    def stop(self) -> None:
+        for process in (self.cloud, self.helper):
+            if process.process is not None and process.process.poll() is None:
+                process.stop()
+
+
+@contextlib.contextmanager
+def site(folder: Path, **options: Any) -> Iterator[tuple[Site, Process]]:
+    """A started site on a started Mosquitto."""
+    port = free_port()
+    broker = mosquitto(folder / "broker", port)
+    place = Site(folder, port, **options).start()
+    try:
+        yield place, broker
+    finally:
+        place.stop()
+        broker.stop()
+
+
+def digest(data: bytes) -> str:
+    """Short name of bytes for messages."""
+    return hashlib.sha256(data).hexdigest()[:12]
