@@ -35,7 +35,11 @@ def test_known_answers(isa: str, case: dict[str, str]) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
-@given(key=st.binary(min_size=16, max_size=16), blocks=st.integers(0, 40), salt=st.binary(min_size=1, max_size=16))
+@given(
+    key=st.binary(min_size=16, max_size=16),
+    blocks=st.integers(0, 40),
+    salt=st.binary(min_size=1, max_size=16),
+)
 def test_equals_openssl(isa: str, key: bytes, blocks: int, salt: bytes) -> None:
     plain = (salt * (16 * blocks))[: 16 * blocks]
     assert encrypt(key, plain) == Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(plain)

@@ -77,7 +77,9 @@ def test_ranges_and_lengths_are_checked() -> None:
     with pytest.raises(ValueError, match="kind is bits or ints"):
         sender.extend("words", 1, 1, 300, pads, 0, 2, message)
     with pytest.raises(ValueError, match="choice holds"):
-        receiver.extend("bits", 1, 1, 300, np.empty((1, 4), np.uint64), np.empty((1, 5), np.uint64), 0, 2, message)
+        receiver.extend(
+            "bits", 1, 1, 300, np.empty((1, 4), np.uint64), np.empty((1, 5), np.uint64), 0, 2, message
+        )
     with pytest.raises(ValueError, match="k is 1, 2, 4 or 8, not 3"):
         _native.SoftSpokenReceiver(3, np.zeros(16, np.uint8), np.zeros(16, np.uint8))
 

@@ -71,7 +71,9 @@ class Reference:
         message = b""
         for start in range(0, columns, 32 // k * k):  # chunk by chunk, group by group
             blocks = range(2 * start, 2 * min(columns, start + 32 // k * k))
-            message += b"".join((u[g][p] ^ u[0][p]).to_bytes(16, "little") for g in range(1, len(u)) for p in blocks)
+            message += b"".join(
+                (u[g][p] ^ u[0][p]).to_bytes(16, "little") for g in range(1, len(u)) for p in blocks
+            )
         choices, got, pads = [], [], []
         for i in range(256 * pairs):
             pair, tile, r = i // 256, i % 256 // 128, i % 128
@@ -95,7 +97,12 @@ class Reference:
             choices.append(choice)
             pads.append(row)
             got.append(row[choice])
-        return {"message": hashlib.sha256(message).hexdigest(), "choices": choices, "pads": pads, "received": got}
+        return {
+            "message": hashlib.sha256(message).hexdigest(),
+            "choices": choices,
+            "pads": pads,
+            "received": got,
+        }
 
 
 def digest(values: list[int] | list[list[int]]) -> str:
@@ -105,7 +112,16 @@ def digest(values: list[int] | list[list[int]]) -> str:
 
 def softspoken_cases() -> list[dict[str, object]]:
     cases = []
-    for ext, k, w, pairs in [(1, 1, 16, 1), (2, 1, 1, 3), (2, 4, 2, 9), (4, 2, 5, 2), (4, 3, 2, 2), (4, 4, 2, 1), (8, 1, 32, 1), (8, 8, 8, 1)]:
+    for ext, k, w, pairs in [
+        (1, 1, 16, 1),
+        (2, 1, 1, 3),
+        (2, 4, 2, 9),
+        (4, 2, 5, 2),
+        (4, 3, 2, 2),
+        (4, 4, 2, 1),
+        (8, 1, 32, 1),
+        (8, 8, 8, 1),
+    ]:
         tag = f"softspoken {ext} {k} {w} {pairs}"
         groups = 128 // ext
         raw = hashlib.shake_256(tag.encode()).digest(16 * (groups << ext) + 32)
@@ -132,8 +148,18 @@ def softspoken_cases() -> list[dict[str, object]]:
 
 def aes_cases() -> list[dict[str, str]]:
     nist = [
-        ("FIPS 197 appendix C.1", "000102030405060708090a0b0c0d0e0f", "00112233445566778899aabbccddeeff", "69c4e0d86a7b0430d8cdb78070b4c55a"),
-        ("FIPS 197 appendix B", "2b7e151628aed2a6abf7158809cf4f3c", "3243f6a8885a308d313198a2e0370734", "3925841d02dc09fbdc118597196a0b32"),
+        (
+            "FIPS 197 appendix C.1",
+            "000102030405060708090a0b0c0d0e0f",
+            "00112233445566778899aabbccddeeff",
+            "69c4e0d86a7b0430d8cdb78070b4c55a",
+        ),
+        (
+            "FIPS 197 appendix B",
+            "2b7e151628aed2a6abf7158809cf4f3c",
+            "3243f6a8885a308d313198a2e0370734",
+            "3925841d02dc09fbdc118597196a0b32",
+        ),
         (
             "SP 800-38A F.1.1",
             "2b7e151628aed2a6abf7158809cf4f3c",
@@ -146,9 +172,18 @@ def aes_cases() -> list[dict[str, str]]:
     cases = [{"source": s, "key": k, "plain": p, "cipher": c} for s, k, p, c in nist]
     for i in range(4):
         raw = hashlib.shake_256(f"aes {i}".encode()).digest(16 + 16 * (5 + 7 * i))
-        cases.append({"source": "OpenSSL", "key": raw[:16].hex(), "plain": raw[16:].hex(), "cipher": aes(raw[:16], raw[16:]).hex()})
+        cases.append(
+            {
+                "source": "OpenSSL",
+                "key": raw[:16].hex(),
+                "plain": raw[16:].hex(),
+                "cipher": aes(raw[:16], raw[16:]).hex(),
+            }
+        )
     for case in cases:
-        assert aes(bytes.fromhex(case["key"]), bytes.fromhex(case["plain"])).hex() == case["cipher"], case["source"]
+        assert aes(bytes.fromhex(case["key"]), bytes.fromhex(case["plain"])).hex() == case["cipher"], case[
+            "source"
+        ]
     return cases
 
 

@@ -37,7 +37,9 @@ def _point_from(label: bytes) -> bytes:
 
 
 def _hash_point(context: bytes, instance: int, slot: int, point: bytes) -> bytes:
-    return _point_from(b"blindsight/1 base-ot hash" + context + instance.to_bytes(4, "little") + bytes([slot]) + point)
+    return _point_from(
+        b"blindsight/1 base-ot hash" + context + instance.to_bytes(4, "little") + bytes([slot]) + point
+    )
 
 
 def _scalar(rng: Rng) -> bytes:
@@ -51,7 +53,9 @@ def _key(context: bytes, instance: int, slot: int, transcript: bytes, shared: by
 
 def _checked(point: bytes) -> bytes:
     if not sodium.crypto_core_ed25519_is_valid_point(point):
-        raise ProtocolError("base OT: the peer sent a string that is no point of the prime-order group; its build is broken")
+        raise ProtocolError(
+            "base OT: the peer sent a string that is no point of the prime-order group; its build is broken"
+        )
     return point
 
 

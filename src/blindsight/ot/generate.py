@@ -20,7 +20,9 @@ Arrays = tuple[np.ndarray, ...]
 
 DEFAULT_K = {"lan": 4, "wan": 8}
 _PAIR = 256  # instances in a pair of tiles: the kernels' unit
-_OTS_A_MESSAGE = 1 << 19  # one message covers this many OTs: both parties work at once, and memory stays small
+_OTS_A_MESSAGE = (
+    1 << 19
+)  # one message covers this many OTs: both parties work at once, and memory stays small
 
 
 class Generator:
@@ -39,7 +41,9 @@ class Generator:
         ChannelError: the peer vanished, broke the protocol, or was set up otherwise.
     """
 
-    def __init__(self, channel: Channel, link: str = "lan", k: int | None = None, rng: Rng | None = None) -> None:
+    def __init__(
+        self, channel: Channel, link: str = "lan", k: int | None = None, rng: Rng | None = None
+    ) -> None:
         if link not in DEFAULT_K:
             raise ValueError(f"link profile is one of {sorted(DEFAULT_K)}, not {link!r}")
         self.party = channel.party

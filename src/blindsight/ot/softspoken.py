@@ -85,7 +85,9 @@ def set_up(channel: Channel, k: int, rng: Rng) -> Ends:
     me, peer = channel.party, 1 - channel.party
     theirs = int(channel.exchange(bytes([k]), 1)[0])
     if theirs != k:
-        raise ProtocolError(f"OT: this party extends with k = {k}, the peer with k = {theirs}; set both to the same link profile")
+        raise ProtocolError(
+            f"OT: this party extends with k = {k}, the peer with k = {theirs}; set both to the same link profile"
+        )
     groups = KAPPA // k
     delta = np.frombuffer(rng.bytes(KAPPA // 8), np.uint8)
     bits = np.unpackbits(delta, bitorder="little").reshape(groups, k)  # Delta_g = sum of bits[g, b] << b
@@ -99,7 +101,9 @@ def set_up(channel: Channel, k: int, rng: Rng) -> Ends:
         leaves.append(nodes)
         message[g] = sums ^ pairs.reshape(groups, k, 2, KEY)[g]
     reply = channel.exchange(message, message.nbytes).reshape(groups, k, 2, KEY)
-    receive = _native.SoftSpokenReceiver(k, np.concatenate(leaves).reshape(-1), _hash_key(channel.session, peer))
+    receive = _native.SoftSpokenReceiver(
+        k, np.concatenate(leaves).reshape(-1), _hash_key(channel.session, peer)
+    )
 
     opened = np.take_along_axis(reply, away[:, :, None, None].astype(np.intp), axis=2)[:, :, 0]
     opened = opened ^ chosen.reshape(groups, k, KEY)
