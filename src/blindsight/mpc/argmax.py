@@ -38,7 +38,7 @@ class ArgMax:
 
     def draws(self, batch: int) -> list[Draw]:
         """The correlations `run` consumes, in order."""
-        return self.tournament.draws(batch) if batch else []
+        return self.tournament.draws(batch)
 
     def _flow(self, session: Session, x: np.ndarray) -> Flow[np.ndarray]:
         winners = yield from self.tournament.flow(session, self.tournament.draw(session, x.shape[1]), x)
@@ -62,8 +62,6 @@ class TopK:
 
     def draws(self, batch: int) -> list[Draw]:
         """The correlations `run` consumes, in order."""
-        if not batch:
-            return []
         one = self.tournament.draws(batch)
         for pairs, _ in reversed(self.tournament.rounds[:-1]):
             one += And().draws(pairs * batch)

@@ -33,7 +33,7 @@ class B2A:
 
     def draws(self, n: int) -> list[Draw]:
         """The correlations one use consumes, in order."""
-        return Product.draws(self.sender, self.w - 1, n) if n else []
+        return Product.draws(self.sender, self.w - 1, n)
 
     def draw(self, session: Session, n: int) -> Product:
         """The correlation for n bits."""

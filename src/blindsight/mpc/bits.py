@@ -35,7 +35,7 @@ class AndGate:
     def draws(w: int, n: int, count: int = 1) -> list[Draw]:
         """What `draw` consumes."""
         total = 64 * words(n) * count
-        return [bits(0, 1, w, total), bits(1, 1, w, total)] if count else []
+        return [bits(0, 1, w, total), bits(1, 1, w, total)] if total else []
 
     @classmethod
     def draw(cls, session: Session, w: int, n: int, count: int = 1) -> list[AndGate]:
@@ -64,7 +64,7 @@ class And:
 
     def draws(self, n: int) -> list[Draw]:
         """The correlations `run` consumes, in order."""
-        return AndGate.draws(self.w, n) if n else []
+        return AndGate.draws(self.w, n)
 
     def flow(self, session: Session, x: np.ndarray, y: np.ndarray, n: int) -> Flow[np.ndarray]:
         """One flight, both ways at once."""

@@ -104,6 +104,8 @@ class Compare:
 
     def draws(self, n: int) -> list[Draw]:
         """What `draw` consumes."""
+        if not n:
+            return []
         leaves = [bits(self.sender, k, w, n) for k, w in zip(self.leaves, self._w, strict=True)]
         return leaves + AndGate.draws(1, n, self.depth) + AndGate.draws(2, n, sum(self._pairs) - self.depth)
 

@@ -35,7 +35,7 @@ class Extend:
 
     def draws(self, n: int) -> list[Draw]:
         """The correlations one use consumes, in order."""
-        return Product.draws(self.sender, 32 - self.m, n) if n and self.m < 32 else []
+        return Product.draws(self.sender, 32 - self.m, n) if self.m < 32 else []
 
     def draw(self, session: Session, n: int) -> Product | None:
         """The correlation for n numbers; None where there is nothing to do."""

@@ -46,7 +46,7 @@ class MuxGate:
     @staticmethod
     def draws(m: int, n: int) -> list[Draw]:
         """What `draw` consumes."""
-        return [ints(0, 1, m, n), ints(1, 1, m, n)]
+        return [ints(0, 1, m, n), ints(1, 1, m, n)] if n else []
 
     @staticmethod
     def nbytes(m: int, n: int) -> int:
@@ -94,7 +94,7 @@ class Mux:
 
     def draws(self, n: int) -> list[Draw]:
         """The correlations `run` consumes, in order."""
-        return MuxGate.draws(self.m, n) if n else []
+        return MuxGate.draws(self.m, n)
 
     def flow(self, session: Session, bit: np.ndarray, x: np.ndarray) -> Flow[np.ndarray]:
         """As `run`, as a flow."""

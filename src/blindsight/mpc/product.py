@@ -35,7 +35,7 @@ class Product:
     @staticmethod
     def draws(sender: int, w: int, n: int) -> list[Draw]:
         """What `draw` consumes."""
-        return [ints(sender, 1, w, n)]
+        return [ints(sender, 1, w, n)] if n else []
 
     @classmethod
     def draw(cls, session: Session, sender: int, w: int, n: int) -> Product:
