@@ -164,6 +164,7 @@ class Tiles:
         sources: int64 [tiles, stored] input position (image * pitch + u), -1 where there is a zero.
         lo, hi: the stored input positions, relative to a tile's first output position.
         y_lo, y_hi: the output positions in use, likewise.
+        q_lo, q_hi: the offsets at which some output reads a stored position; other taps meet only zeros.
     """
 
     def __init__(self, axis: Axis, n: int, aligned: bool):
@@ -191,6 +192,7 @@ class Tiles:
         span = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1)
         self.lo, self.hi = int(reach[span][0]), int(reach[span][-1])
         self.sources = np.where(real, image * axis.pitch + u, -1)[:, span]
+        self.q_lo, self.q_hi = max(axis.q_min, self.lo - self.y_hi), min(axis.q_max, self.hi - self.y_lo)
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -198,8 +200,7 @@ class Tiles:
     @property
     def above(self) -> int:
         """The least pitch, less one, at which neighbours neither read nor overwrite each other."""
-        axis = self.axis
-        return max(self.y_hi + axis.q_max - self.lo, self.hi - axis.q_min - self.y_lo, self.y_hi - self.y_lo)
+        return max(self.y_hi + self.q_hi - self.lo, self.hi - self.q_lo - self.y_lo, self.y_hi - self.y_lo)
 
 
 def axes(conv: Conv, batch: int, unfold: tuple[bool, bool] = (False, False)) -> tuple[Axis, Axis]:
@@ -212,10 +213,9 @@ def axes(conv: Conv, batch: int, unfold: tuple[bool, bool] = (False, False)) -> 
 def slot_size(rows: Tiles, cols: Tiles) -> tuple[int, int]:
     """(row pitch, slot): the least pitches at which no read of a row or channel meets another's elements."""
     row = cols.above + 1
-    r, c = rows.axis, cols.axis
     slot = 1 + max(
-        (rows.y_hi + r.q_max - rows.lo) * row + cols.y_hi + c.q_max - cols.lo,
-        (rows.hi - r.q_min - rows.y_lo) * row + cols.hi - c.q_min - cols.y_lo,
+        (rows.y_hi + rows.q_hi - rows.lo) * row + cols.y_hi + cols.q_hi - cols.lo,
+        (rows.hi - rows.q_lo - rows.y_lo) * row + cols.hi - cols.q_lo - cols.y_lo,
         (rows.y_hi - rows.y_lo) * row + cols.y_hi - cols.y_lo,
     )
     return row, slot
@@ -280,13 +280,15 @@ class Cut:
     @cached_property
     def _taps(self) -> tuple[np.ndarray, np.ndarray]:
         """Each phase's taps, int64 [F, T] each: index into the kernel (-1: none), exponent -(q*row + q')."""
+        rows, cols = self.rows, self.cols
         index: list[list[int]] = []
         exponent: list[list[int]] = []
         for v, h in self.phases:
-            pairs = [(a, b) for a in self.rows.axis.offsets[v] for b in self.cols.axis.offsets[h]]
-            index.append([l * self.conv.kernel[1] + l2 for (_, l), (_, l2) in pairs])
-            exponent.append([-(q * self.row + q2) for (q, _), (q2, _) in pairs])
-        longest = max(map(len, index))
+            down = [(q, l) for q, l in rows.axis.offsets[v] if rows.q_lo <= q <= rows.q_hi]
+            across = [(q, l) for q, l in cols.axis.offsets[h] if cols.q_lo <= q <= cols.q_hi]
+            index.append([k * self.conv.kernel[1] + l for _, k in down for _, l in across])
+            exponent.append([-(q * self.row + q2) for q, _ in down for q2, _ in across])
+        longest = max(1, *map(len, index))
         pad = [longest - len(x) for x in index]
         return (
             np.array([x + [-1] * p for x, p in zip(index, pad, strict=True)]),

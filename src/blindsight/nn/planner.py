@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from blindsight.nn.cut import MAX_USES, Conv, Cut, Tiles, axes, slot_size
+from blindsight.params import RingParams
 
 Tiling = tuple[int, int, bool, int, int]
 
@@ -33,6 +34,15 @@ class Costs:
     down_bits: int = 39
     share_bits: int = 32
     n: int = 2048
+    primes: int = 1
+
+    @classmethod
+    def of(cls, ring: RingParams) -> "Costs":
+        """The costs in a ring; the times are those of one prime at N = 2048, scaled."""
+        primes = len(ring.primes)
+        return cls(
+            up_bits=50 * primes, down_bits=ring.c1_bits, share_bits=ring.c0_bits, n=ring.n, primes=primes
+        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ def price(cut: Cut, costs: Costs) -> Price:
 
 def _work(costs: Costs, inputs: Any, answers: Any, weights: Any, products: Any) -> Any:
     """Seconds of one core; counts may be arrays."""
-    return (costs.n / 2048) * (
+    return (costs.primes * costs.n / 2048) * (
         inputs * costs.input + answers * costs.answer + weights * costs.ntt + products * costs.product
     )
 
