@@ -514,7 +514,9 @@ MODULES: dict[type[nn.Module], Callable[..., Sym]] = {
     nn.ZeroPad2d: lambda b, m, x: pad(b, x, m.padding),
     nn.Flatten: lambda b, m, x: flatten(b, x, m.start_dim, m.end_dim),
     nn.Unflatten: _unflatten_module,
-    **dict.fromkeys((nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout), lambda _, __, x: x),
+    **dict.fromkeys(
+        (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout), lambda _, __, x: x
+    ),
 }
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "conv2d": conv2d,

@@ -1,0 +1,74 @@
+"""Compile the zoo: `python -m blindsight.models.build_zoo --data DIR [NAME ...]`.
+
+Reads `zoo/NAME.safetensors` (made from a state dict of `train` where `--trained DIR` is given), calibrates on
+the first training pictures, and writes `zoo/NAME.bsm`, its plan, `data/NAME.npz` and one line of figures a
+model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from blindsight.nn import floatnet
+from blindsight.nn.ideal import run_values
+
+from . import zoo
+from .compiler import compile_model
+from .load import load_module
+from .train import RECIPES, read_packs
+
+CALIBRATION = 512
+PICTURES = {"mnist": 500, "fashion": 500, "cifar": 200}
+
+
+def build(name: str, data: Path, trained: Path | None) -> str:
+    """Compile zoo model `name`; returns its figures on the whole test set, in one line."""
+    recipe = RECIPES[name]
+    weights = zoo.HERE / f"{name}.safetensors"
+    if trained is not None:
+        state = torch.load(trained / f"{name}.pt", weights_only=True)
+        save_file({k: v.contiguous() for k, v in state.items()}, weights)
+    module = load_module(f"{recipe.factory.__module__}:{recipe.factory.__name__}", weights)
+    calibration, _ = read_packs(data, recipe.files, "train")
+    compiled = compile_model(
+        *(module, calibration[:CALIBRATION]),
+        **{"name": name, "mean": recipe.mean, "std": recipe.std, "labels": zoo.LABELS[name]},
+    )
+    compiled.save(zoo.HERE / f"{name}.bsm")
+    x, y = read_packs(data, (recipe.test_file,), "test")
+    count = PICTURES[name]
+    first = x[:count]
+    np.savez_compressed(
+        zoo.HERE.parent / "data" / f"{name}.npz",
+        x=first[..., 0] if first.shape[3] == 1 else first,
+        y=y[:count].astype(np.uint8),
+    )
+    model = compiled.model
+    float_top = floatnet.forward(model.graph, x).argmax(1)
+    fixed_top = run_values(model.plan, model.ints, x, np.random.default_rng(1)).argmax(1)
+    return (
+        f"{name}: float {np.mean(float_top == y):.4f}, fixed-point {np.mean(fixed_top == y):.4f}, "
+        f"agreement {np.mean(float_top == fixed_top):.4f} on {len(y)}; weights {compiled.weight_bits} bits"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", default=sorted(RECIPES))
+    parser.add_argument("--data", type=Path, default=os.environ.get("BLINDSIGHT_DATA"))
+    parser.add_argument("--trained", type=Path, help="folder of NAME.pt that `train` wrote")
+    args = parser.parse_args()
+    if args.data is None:
+        parser.error("pass --data DIR or set BLINDSIGHT_DATA")
+    for name in args.names:
+        print(build(name, Path(args.data), args.trained), flush=True)
+
+
+if __name__ == "__main__":
+    main()
