@@ -184,7 +184,7 @@ def test_a_peer_that_vanishes_is_one_clear_error(two_parties: Callable[..., Any]
         else:
             generator.draw(bits(0, 1, 1, 1000))
 
-    with pytest.raises(ChannelError, match="goodbye|closed"):
+    with pytest.raises(ChannelError, match=r"goodbye|closed"):
         two_parties(party)
 
 
