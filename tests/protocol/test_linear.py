@@ -130,7 +130,7 @@ def test_many_passes_and_messages_give_the_same_product(monkeypatch: pytest.Monk
 
 def test_one_share_alone_says_nothing_of_the_product() -> None:
     plan = small_plan()
-    weights, masks, cloud, helper = material(plan, 16, 5)
+    _, _, cloud, helper = material(plan, 16, 5)
     for share in (cloud, helper):
         bits = np.unpackbits(np.concatenate([x.reshape(-1) for x in share.values()]).view(np.uint8))
         assert abs(bits.mean() - 0.5) < 4 * 0.5 / np.sqrt(bits.size)

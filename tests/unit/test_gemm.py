@@ -106,5 +106,5 @@ def test_online_takes_operations_with_and_without_a_batch() -> None:
     [((4, 3, 1, 1), (1, 4, 5, 5), 1), ((4, 2, 1, 1), (1, 4, 5, 5), 1), ((3, 2, 1, 1), (1, 4, 5, 5), 2), ((1, 1, 6, 1), (1, 1, 5, 5), 1)],
 )  # fmt: skip
 def test_shapes_that_do_not_fit_are_refused(w: tuple, x: tuple, groups: int) -> None:
-    with pytest.raises(ValueError, match="fit|larger"):
+    with pytest.raises(ValueError, match=r"fit|larger"):
         _native.conv_mod32(np.zeros(w, np.int16), np.zeros(x, np.uint32), (1, 1), (0,) * 4, groups, 1)
