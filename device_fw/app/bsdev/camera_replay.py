@@ -11,6 +11,11 @@ class Replay(Camera):
         self.path = path
         self._file = None
         self.base = 0
+        try:
+            self.capture(0)
+        except OSError as e:
+            raise ValueError("camera.path " + path + ": " + str(e))
+        self.release()
 
     def capture(self, index):
         self._file = open(self.path, "rb")

@@ -65,14 +65,19 @@ class Device:
         return self.inbox.capture or (self._more() and left(self._next_capture) <= 0)
 
     def _capture(self):
-        image, seed = self._new_id()
         self._next_capture = after(self.interval)
         self.inbox.capture = False
-        self.camera.capture(self.store.frames)
         try:
-            pic = self.store.add(image, seed, lambda write: self.resizer.run(self.camera.read_into, write))
-        finally:
-            self.camera.release()
+            image, seed = self._new_id()
+            self.camera.capture(self.store.frames)
+            try:
+                pic = self.store.add(image, seed, lambda write: self.resizer.run(self.camera.read_into, write))
+            finally:
+                self.camera.release()
+        except OSError as e:  # no radio, no frame, no room: the next interval tries again
+            self._next_capture = after(max(self.interval, 5))
+            event("skipped", reason=str(e))
+            return
         pic.due = time.ticks_ms()
         event("captured", image=pic.id, frame=pic.frame)
 

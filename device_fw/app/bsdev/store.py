@@ -9,6 +9,8 @@ Flash holds seeds and keys in the clear: use the board's flash encryption where 
 import json
 import os
 
+from bsdev.settings import ConfigError
+
 
 def _exists(path):
     try:
@@ -122,7 +124,7 @@ class Store:
         slots = [directory + "/boot.0", directory + "/boot.1"]
         seen = [_load(path) for path in slots]
         if not any(seen) and (any(_exists(path) for path in slots) or os.listdir(self._dir)):
-            raise OSError("the boot counter is damaged: provision the device with a new epoch")
+            raise ConfigError("the boot counter is damaged: provision the device with a new epoch")
         boot = 1 + max(record["boot"] if record else 0 for record in seen)
         write_atomic(slots[boot & 1], json.dumps({"boot": boot}))
         return boot
