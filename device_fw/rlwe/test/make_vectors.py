@@ -37,7 +37,9 @@ def lattice(kind: str, cases: list[dict]) -> str:
 
 def main() -> None:
     """Write the header to standard output."""
-    out = ["/* Made by test/make_vectors.py from tests/vectors/device_*.json. */\n#ifndef VECTORS_H\n#define VECTORS_H\n"]
+    out = [
+        "/* Made by test/make_vectors.py from tests/vectors/device_*.json. */\n#ifndef VECTORS_H\n#define VECTORS_H\n"
+    ]
     out.append("#include <stddef.h>\n#include <stdint.h>\n\n")
     out.append("typedef struct {\n    uint32_t index;\n    const uint8_t *values;\n    size_t count;\n")
     out.append("    const uint8_t *out;\n    size_t size;\n} kat_case;\n")
@@ -48,13 +50,19 @@ def main() -> None:
     assert (stream["purpose"], stream["index"]) == (7, 0xFFFFFFFF)
     out.append(array("kat_seed", seed) + array("kat_stream", bytes.fromhex(stream["bytes"])))
     out.append(array("kat_low_seed", bytes.fromhex(sampling["ternary"][0]["seed"])))
-    out.append(words("kat_ternary", sampling["ternary"][0]["values"]) + words("kat_error", sampling["error"][0]["values"]))
+    out.append(
+        words("kat_ternary", sampling["ternary"][0]["values"])
+        + words("kat_error", sampling["error"][0]["values"])
+    )
     out.append(words("kat_uniform", sampling["uniform"][0]["values"]))
     out.append(words("kat_ntt_in", ntt["cases"][0]["in"]) + words("kat_ntt_out", ntt["cases"][0]["out"]))
     out.append(array("kat_pk", bytes.fromhex(rlwe["pk"])) + lattice("rlwe", rlwe["cases"]))
     out.append(array("kat_sk_secret", bytes.fromhex(sk["secret_seed"])) + lattice("sk", sk["cases"]))
     case = aes["cases"]
-    out.append(array("kat_aes_key", bytes.fromhex(case[0]["key"])) + array("kat_aes_nonce", bytes.fromhex(case[0]["nonce"])))
+    out.append(
+        array("kat_aes_key", bytes.fromhex(case[0]["key"]))
+        + array("kat_aes_nonce", bytes.fromhex(case[0]["nonce"]))
+    )
     for c in case:
         c["index"], c["values"] = c["unit"], c["data"]
     out.append(lattice("aes", case))

@@ -15,10 +15,12 @@ def main() -> None:
     psi = next(g for g in range(2, Q) if pow(g, N, Q) == Q - 1)
     roots = [pow(psi, int(f"{i:010b}"[::-1], 2), Q) for i in range(N)]
     scale = pow(2, 32, Q) * pow(N, -1, Q)
-    print("/* Made by tools/make_roots.py. psi = %d, the smallest primitive 2,048-th root of unity mod q. */" % psi)
+    print(
+        f"/* Made by tools/make_roots.py. psi = {psi}, the smallest primitive 2,048-th root of unity mod q. */"
+    )
     print('#include "internal.h"\n')
-    print("const bs_root bs_scale = %s;" % entry(scale))
-    print("const bs_root bs_scale_root = %s;\n" % entry(scale * roots[1]))
+    print(f"const bs_root bs_scale = {entry(scale)};")
+    print(f"const bs_root bs_scale_root = {entry(scale * roots[1])};\n")
     print("const bs_root bs_roots[BS_N] = {")
     for i in range(0, N, 4):
         print("    " + ", ".join(entry(w) for w in roots[i : i + 4]) + ",")
