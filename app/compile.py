@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from blindsight.app.images import load_images
+
 from blindsight.nn.model import plan_path
 
 

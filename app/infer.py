@@ -20,6 +20,7 @@ from blindsight.app.images import load_images
 from blindsight.app.party import Task
 
 from blindsight.fixed.rng import SystemRng, uniform_u32
+from blindsight.nn import floatnet
 from blindsight.nn.model import Model
 from blindsight.nn.plan import Plan
 from blindsight.offline.make import MAX_BATCH
@@ -60,7 +61,7 @@ def infer(
     model = Model.load(model_path)
     pixels = flat_pixels(model.plan, images)
     start = time.perf_counter()
-    logits = model.graph.forward(images if images.ndim == 4 else images[..., None])
+    logits = floatnet.forward(model.graph, images if images.ndim == 4 else images[..., None])
     float_s = (time.perf_counter() - start) / len(pixels)
     reports = run_pair(model_path, model.plan, pixels, link, batch, threads, progress)
     result = np.array(reports[0].pop("shares"), np.uint64) + np.array(reports[1].pop("shares"), np.uint64)
@@ -219,7 +220,6 @@ def main_infer(
     model: str, images: Path, count: int | None, link: str, batch: int, threads: int, as_json: bool
 ) -> None:
     """Body of the command: load, run with a progress bar, print."""
-    from blindsight.models.zoo import find
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
@@ -227,7 +227,9 @@ def main_infer(
 
     if link not in LINKS:
         raise InferError(f"--link is one of {', '.join(LINKS)}, not {link!r}")
-    path = find(model)
+    from blindsight.app.modelfile import find_model
+
+    path = find_model(model)
     x, y = load_images(images, count)
     errors = Console(stderr=True)
     with Bar(TextColumn("{task.description}"), *Bar.get_default_columns()[1:3], MofNCompleteColumn(), TimeElapsedColumn(),

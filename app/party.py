@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from blindsight.ot.generate import Generator
 
 from blindsight.channel import (
     WAN,
@@ -31,6 +30,7 @@ from blindsight.nn.ops import Op
 from blindsight.nn.plan import PlanError, load_plan
 from blindsight.offline.make import make_batch
 from blindsight.offline.slot import Tape
+from blindsight.ot.generate import Generator
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,17 @@ def say(**event: Any) -> None:
 def side(task: Task) -> tuple[Network, Any]:
     """The network and the linear side of this party. Each party's own room is imported here only."""
     if task.party == 0:
-        from blindsight.cloud.linear import CloudLinear
-
+        from blindsight.nn.linear import CloudSide
         from blindsight.nn.model import Model
 
         model = Model.load(task.path)
-        return Network(model.plan, model.ints, task.threads), CloudLinear(model.ints, task.threads)
-    from blindsight.helper.linear import HelperLinear
+        return Network(model.plan, model.ints, task.threads), CloudSide(
+            model.plan, model.ints, threads=task.threads
+        )
+    from blindsight.helper.linear import helper_side
 
-    return Network(load_plan(task.path)), HelperLinear(task.threads)
+    plan = load_plan(task.path)
+    return Network(plan), helper_side(plan, task.threads)
 
 
 def connect(task: Task, plan_hash: str) -> Channel:
@@ -90,7 +92,9 @@ def connect(task: Task, plan_hash: str) -> Channel:
     if task.party == 1:
         listener = tcp_listen(1)
         say(event="port", port=listener.address[1])
-        channel = shaped(listener.accept_socket(), 1, WAN, hello) if task.link == "wan" else listener.accept(hello)
+        channel = (
+            shaped(listener.accept_socket(), 1, WAN, hello) if task.link == "wan" else listener.accept(hello)
+        )
         listener.close()
     elif task.link == "wan":
         channel = shaped(connect_socket("127.0.0.1", task.port, 10, 10), 0, WAN, hello)

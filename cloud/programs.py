@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from blindsight.cloud.linear import CloudLinear
 from blindsight.cloud.models import Version
 
+from blindsight.nn.linear import CloudSide
 from blindsight.nn.network import Network
 from blindsight.service.engine import Program
 
@@ -21,6 +21,6 @@ class Programs:
         if version.id not in self._loaded:
             model = version.load()
             network = Network(model.plan, model.ints, self._threads)
-            linear = CloudLinear(model.ints, self._threads)
+            linear = CloudSide(model.plan, model.ints, threads=self._threads)
             self._loaded[version.id] = Program(version.name, version.id, network, linear)
         return self._loaded[version.id]

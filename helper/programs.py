@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blindsight.helper.linear import HelperLinear
+from blindsight.helper.linear import helper_side
 
 from blindsight.nn.network import Network
 from blindsight.nn.plan import Plan
@@ -24,5 +24,5 @@ class Programs:
         if key not in self._made:
             while len(self._made) >= KEPT:
                 self._made.pop(next(iter(self._made)))
-            self._made[key] = Program(plan.name, version, Network(plan), HelperLinear(self._threads))
+            self._made[key] = Program(plan.name, version, Network(plan), helper_side(plan, self._threads))
         return self._made[key]

@@ -79,6 +79,13 @@ class Step(Protocol):
     def run(self, run: Run) -> np.ndarray: ...
 
 
+class Functionality(Protocol):
+    """A functionality of `mpc` on a flat share."""
+
+    def draws(self, n: int) -> list[Draw]: ...
+    def run(self, session: Session, x: np.ndarray) -> np.ndarray: ...
+
+
 class Local:
     """A step without interaction; subclasses give `apply` on the own shares of the inputs."""
 
