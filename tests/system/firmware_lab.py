@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -375,13 +375,21 @@ class Broker:
 
 
 class Device:
-    """One firmware process under the unix port; its events as they come."""
+    """One firmware process under the unix port; its events as they come. `reap` ends those a failed test left."""
+
+    started: ClassVar[list[Device]] = []
+
+    @classmethod
+    def reap(cls) -> None:
+        while cls.started:
+            cls.started.pop().kill()
 
     def __init__(
         self, directory: Path, heap: str = "128k", main: Path | None = None, args: tuple[str, ...] = ()
     ):
         command = [MICROPYTHON, "-X", f"heapsize={heap}", str(main or APP / "main.py"), str(directory), *args]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.started.append(self)
         self.events: list[dict[str, Any]] = []
         self.stderr = ""
         self._threads = [threading.Thread(target=f, daemon=True) for f in (self._out, self._err)]

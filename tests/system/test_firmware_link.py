@@ -20,7 +20,6 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.processes: list[lab.Device] = []
 
     def build(self, frames: int = 1, **settings: Any) -> "Bench":
         settings.setdefault("count", frames)
@@ -33,9 +32,7 @@ class Bench:
         return self
 
     def start(self, **options: Any) -> lab.Device:
-        device = lab.Device(self.provision.path, **options)
-        self.processes.append(device)
-        return device
+        return lab.Device(self.provision.path, **options)
 
     def check(self, device: lab.Device) -> None:
         """Every frame answered, each once, from exactly its pixels."""
@@ -52,8 +49,7 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     b = Bench(tmp_path)
     yield b
-    for process in b.processes:
-        process.kill()
+    lab.Device.reap()
     b.broker.close()
 
 

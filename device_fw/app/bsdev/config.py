@@ -87,6 +87,8 @@ def load(directory):
         raise ConfigError("config.json: broker needs host and port")
     if broker.get("tls") and not broker.get("ca"):
         raise ConfigError("config.json: broker.tls needs broker.ca, the file of the authority to trust")
+    if broker.get("tls"):
+        cfg.read(broker["ca"])
     if not broker.get("tls") and broker.get("password") and broker["host"] not in ("127.0.0.1", "localhost"):
         raise ConfigError("config.json: a password without broker.tls goes only to this machine")
     cfg.shape = (cfg.height, cfg.width, cfg.channels)

@@ -106,9 +106,12 @@ class Link:
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.verify_mode = ssl.CERT_REQUIRED
-        for certificate in _certificates(self.cfg.read(self.broker["ca"])):
-            context.load_verify_locations(cadata=certificate)
-        return context.wrap_socket(sock, server_hostname=name)
+        try:
+            for certificate in _certificates(self.cfg.read(self.broker["ca"])):
+                context.load_verify_locations(cadata=certificate)
+            return context.wrap_socket(sock, server_hostname=name)
+        except ValueError as e:  # what a certificate that does not verify raises
+            raise OSError("TLS: " + str(e).replace("\n", " "))
 
     def close(self):
         for sock in (self._sock, self._raw):

@@ -1,0 +1,270 @@
+"""The real firmware and Debian's Mosquitto: plain, TLS (right authority, wrong one, wrong name), passwords, restarts."""
+
+import datetime
+import ipaddress
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+sys.path.insert(0, str(Path(__file__).parent))
+import firmware_lab as lab
+
+MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _certificate(
+    name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, ca: bool
+) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )
+    if not ca:
+        names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(signer, hashes.SHA256())
+
+
+class Mosquitto:
+    """One broker process on a port of 127.0.0.1, plain and TLS, restarted at will."""
+
+    def __init__(self, path: Path, extra: str = "") -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.port, self.tls_port = self._port(), self._port()
+        ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        ca = _certificate("Test CA", ca_key, "Test CA", ca_key, True)
+        cert = _certificate("localhost", key, "Test CA", ca_key, False)
+        other_key = ec.generate_private_key(ec.SECP256R1())
+        other = _certificate("Test CA", other_key, "Test CA", other_key, True)
+        pem = serialization.Encoding.PEM
+        (path / "ca.pem").write_bytes(ca.public_bytes(pem))
+        (path / "ca.der").write_bytes(ca.public_bytes(serialization.Encoding.DER))
+        (path / "wrong.pem").write_bytes(other.public_bytes(pem))
+        (path / "both.pem").write_bytes(other.public_bytes(pem) + ca.public_bytes(pem))
+        (path / "cert.pem").write_bytes(cert.public_bytes(pem))
+        (path / "key.pem").write_bytes(_key_pem(key))
+        (path / "mosquitto.conf").write_text(
+            f"per_listener_settings false\nuser root\npersistence true\npersistence_location {path}/\n"
+            f"allow_anonymous {'false' if 'password_file' in extra else 'true'}\n{extra}\n"
+            f"listener {self.port} 127.0.0.1\nlistener {self.tls_port} 127.0.0.1\n"
+            f"cafile {path}/ca.pem\ncertfile {path}/cert.pem\nkeyfile {path}/key.pem\n"
+        )
+        self.start()
+
+    @staticmethod
+    def _port() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as s:
+            return int(s.getsockname()[1])
+
+    def start(self) -> None:
+        assert MOSQUITTO, "install mosquitto (apt-get install mosquitto)"
+        with (self.path / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [MOSQUITTO, "-v", "-c", str(self.path / "mosquitto.conf")], stdout=log, stderr=log
+            )
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError((self.path / "log").read_text())
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Cloud:
+    """lab.Servers behind a paho client with a persistent session."""
+
+    def __init__(self, port: int, servers: lab.Servers, user: str = "", password: str = "") -> None:
+        self.servers = servers
+        self.errors: list[BaseException] = []
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="cloud", clean_session=False)
+        if user:
+            self.client.username_pw_set(user, password)
+        self.client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type]
+        self.client.on_connect = lambda c, *_: c.subscribe([("bs1/+/+/up/#", 1), ("bs1/+/+/status", 1)])
+        self.client.on_message = self._message
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+
+    def _message(self, client: mqtt.Client, _: Any, message: mqtt.MQTTMessage) -> None:
+        try:
+            for topic, payload in self.servers.receive(message.topic, message.payload):
+                client.publish(topic, payload, qos=1)
+        except BaseException as e:
+            self.errors.append(e)
+
+    def stop(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+        assert self.errors == []
+
+
+@pytest.fixture(autouse=True)
+def _reap() -> Iterator[None]:
+    yield
+    lab.Device.reap()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    b = Mosquitto(tmp_path / "broker")
+    yield b
+    b.kill()
+
+
+def _device(tmp_path: Path, port: int, frames: int = 2, **broker: Any) -> tuple[lab.Provision, lab.Servers]:
+    provision = lab.Provision(tmp_path / "device", count=frames)
+    provision.set_frames(frames)
+    provision.config["broker"] = {"host": "127.0.0.1", "port": port, **broker}
+    provision.write()
+    return provision, lab.Servers(provision)
+
+
+def _answered(provision: lab.Provision, servers: lab.Servers, device: lab.Device) -> None:
+    assert {e["frame"] for e in device.of("result")} == set(range(len(provision.frames)))
+    for e in device.of("result"):
+        pixels = provision.frames[e["frame"]]
+        assert servers.pixels[e["image"]] == pixels and e["index"] == lab.label_of(pixels)
+
+
+def test_plain(tmp_path: Path, broker: Mosquitto) -> None:
+    provision, servers = _device(tmp_path, broker.port)
+    cloud = Cloud(broker.port, servers)
+    device = lab.Device(provision.path)
+    assert device.wait() == 0, device.stderr
+    cloud.stop()
+    _answered(provision, servers, device)
+    assert servers.status["cam-1"]["state"] == "offline"
+
+
+@pytest.mark.parametrize(
+    "name,host", [("ca.pem", "127.0.0.1"), ("ca.der", "localhost"), ("both.pem", "localhost")]
+)
+def test_tls_with_the_right_authority(tmp_path: Path, broker: Mosquitto, name: str, host: str) -> None:
+    """PEM or DER, by address or name, within the same 128 KiB of heap."""
+    provision, servers = _device(tmp_path, broker.tls_port, tls=True, ca="ca")
+    shutil.copy(broker.path / name, provision.path / "ca")
+    provision.config["broker"]["host"] = host
+    provision.write()
+    cloud = Cloud(broker.port, servers)
+    device = lab.Device(provision.path)
+    assert device.wait() == 0, device.stderr
+    cloud.stop()
+    _answered(provision, servers, device)
+    assert device.of("clock")[0]["source"] == "system"
+
+
+@pytest.mark.parametrize("name,server", [("wrong.pem", "localhost"), ("ca.pem", "elsewhere.example")])
+def test_tls_with_a_wrong_authority_or_name(
+    tmp_path: Path, broker: Mosquitto, name: str, server: str
+) -> None:
+    """Nothing is published to a broker that cannot prove itself."""
+    provision, servers = _device(tmp_path, broker.tls_port, tls=True, ca="ca", server_name=server)
+    shutil.copy(broker.path / name, provision.path / "ca")
+    cloud = Cloud(broker.port, servers)
+    device = lab.Device(provision.path)
+    device.wait_for("offline", 3)
+    device.kill()
+    cloud.stop()
+    assert not device.of("connected") and not servers.blocks
+    assert any("cert" in e["reason"].lower() for e in device.of("offline")), device.of("offline")
+    assert "New client connected from 127.0.0.1" not in "".join(
+        line for line in (broker.path / "log").read_text().splitlines() if "cam-1" in line
+    )
+
+
+def test_missing_authority_file_is_named(tmp_path: Path, broker: Mosquitto) -> None:
+    provision, _ = _device(tmp_path, broker.tls_port, tls=True, ca="nowhere.pem")
+    device = lab.Device(provision.path)
+    assert device.wait() == 2
+    assert device.stderr.startswith("blindsight: ") and "nowhere.pem is missing" in device.stderr
+
+
+def test_password(tmp_path: Path) -> None:
+    """The right user and password are taken; wrong ones are refused and named."""
+    path = tmp_path / "broker"
+    path.mkdir()
+    for user in ("cam-1", "cloud"):
+        subprocess.run(
+            ["mosquitto_passwd", "-b", *([] if user == "cloud" else ["-c"]), str(path / "pw"), user, f"{user}-pw"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+    broker = Mosquitto(path, f"password_file {path}/pw")
+    try:
+        provision, servers = _device(tmp_path, broker.port, 1, user="cam-1", password="no")
+        wrong = lab.Device(provision.path)
+        wrong.wait_for("offline")
+        wrong.kill()
+        assert "user name or password" in wrong.of("offline")[0]["reason"] or "not authorised" in str(
+            wrong.events
+        )
+        provision.config["broker"]["password"] = "cam-1-pw"
+        provision.write()
+        cloud = Cloud(broker.port, servers, "cloud", "cloud-pw")
+        right = lab.Device(provision.path)
+        assert right.wait() == 0, right.stderr
+        cloud.stop()
+        _answered(provision, servers, right)
+    finally:
+        broker.kill()
+
+
+def test_broker_killed_between_pictures(tmp_path: Path, broker: Mosquitto) -> None:
+    """kill -9 of Mosquitto, which loses what it acknowledged since its last autosave: receipts and resends cover it."""
+    provision, servers = _device(tmp_path, broker.port, 4)
+    cloud = Cloud(broker.port, servers)
+    device = lab.Device(provision.path)
+    for count in (1, 2, 3):
+        device.wait_for("published", count)
+        broker.kill()
+        broker.start()
+    assert device.wait(60) == 0, device.stderr
+    cloud.stop()
+    _answered(provision, servers, device)
+
+
+def test_last_will(tmp_path: Path, broker: Mosquitto) -> None:
+    provision, servers = _device(tmp_path, broker.port, 1)
+    servers.reply = lambda image, kind: False
+    cloud = Cloud(broker.port, servers)
+    device = lab.Device(provision.path)
+    device.wait_for("published")
+    assert servers.status["cam-1"]["state"] == "online"
+    device.kill()
+    for _ in range(200):
+        if servers.status["cam-1"]["state"] == "offline":
+            break
+        time.sleep(0.02)
+    cloud.stop()
+    assert servers.status["cam-1"] == {"state": "offline"}
