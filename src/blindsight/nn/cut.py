@@ -266,6 +266,8 @@ class Cut:
         row_axis, col_axis = axes(conv, batch, unfold)
         self.rows, self.cols = Tiles(row_axis, rows, aligned), Tiles(col_axis, cols, True)
         self.row, self.slot = slot_size(self.rows, self.cols)
+        self._known_places: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._known_tiles: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         if cb < 1 or ob < 1 or cb * ob * self.slot > n:
             raise ValueError(f"{cb} x {ob} slots of {self.slot} coefficients do not fit into N = {n}")
         if self.channel_blocks > MAX_USES:
@@ -396,30 +398,42 @@ class Cut:
         """
         return np.arange(block.u0, block.u1, dtype=np.int32) + np.int32(tile * self.channel_blocks)
 
-    def _scatter(self, block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Positions int32 [U, P] (-1: no tap), their signs int8 [U, P] (X^N = -1), and which weight goes
-        there: int32 [A, U, P], an index into the flattened weight (-1: none of this answer's).
+    def _places(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Where the taps of [U, ob, cb, T] go: positions int32 [U, P] (-1: none), signs int8 [U, P] (X^N =
+        -1).
         """
+        key = (block.u0, block.u1, block.channels)
+        if key not in self._known_places:
+            v = np.arange(block.u0 * self.cb, block.u1 * self.cb).reshape(-1, 1, self.cb)  # [U, 1, cb]
+            index, exponent = (t[v % len(self.phases)] for t in self._taps)  # [U, 1, cb, T]
+            o = np.arange(block.channels).reshape(-1, 1, 1)
+            e = o * (self.cb * self.slot) - np.arange(self.cb)[:, None] * self.slot + exponent + self.shift
+            wraps, position = np.divmod(e, self.n)  # [U, ob, cb, T]
+            position = np.where((v[..., None] < self.virtual) & (index >= 0), position, -1)
+            u = block.u1 - block.u0
+            self._known_places[key] = (
+                position.reshape(u, -1).astype(np.int32),
+                (1 - 2 * (wraps & 1)).reshape(u, -1).astype(np.int8),
+            )
+        return self._known_places[key]
+
+    def _spread(self, weight: np.ndarray, block: Block) -> np.ndarray:
+        """The block's weights by output and virtual channel, [A * ob, U * cb, T]; zero where there is none."""
         conv, phases = self.conv, len(self.phases)
-        kernel = conv.kernel[0] * conv.kernel[1]
+        o0, o1 = block.a0 * self.ob, (block.a1 - 1) * self.ob + block.channels
+        v0, v1 = block.u0 * self.cb, min(block.u1 * self.cb, self.virtual)
+        index = self._taps[0]
+        out = np.zeros((o1 - o0, (block.u1 - block.u0) * self.cb, index.shape[1]), np.int32)
         in_per, out_per = conv.channels // conv.groups, conv.outputs // conv.groups
-        v = np.arange(block.u0 * self.cb, block.u1 * self.cb).reshape(-1, 1, self.cb, 1)  # [U, 1, cb, 1]
-        index, exponent = (t[v[:, :, :, 0] % phases] for t in self._taps)  # [U, 1, cb, T]
-        o = np.arange(block.channels).reshape(-1, 1, 1)  # [ob, 1, 1]
-        e = o * (self.cb * self.slot) - np.arange(self.cb)[:, None] * self.slot + exponent + self.shift
-        wraps, position = np.divmod(e, self.n)  # [U, ob, cb, T]
-        out = np.arange(block.a0, block.a1).reshape(-1, 1, 1, 1, 1) * self.ob + o  # [A, 1, ob, 1, 1]
-        inside = v // phases - out // out_per * in_per  # channel within the output's convolution group
-        real = (v < self.virtual) & (index >= 0)
-        taps = np.where(
-            real & (inside >= 0) & (inside < in_per), (out * in_per + inside) * kernel + index, -1
-        )
-        u = block.u1 - block.u0
-        return (
-            np.where(real, position, -1).reshape(u, -1).astype(np.int32),
-            (1 - 2 * (wraps & 1)).reshape(u, -1).astype(np.int8),
-            taps.reshape(block.a1 - block.a0, u, -1).astype(np.int32),
-        )
+        for group in range(o0 // out_per, (o1 - 1) // out_per + 1):
+            a, b = max(o0, group * out_per), min(o1, (group + 1) * out_per)
+            lo, hi = max(v0, group * in_per * phases), min(v1, (group + 1) * in_per * phases)
+            first = lo // phases
+            some = weight[a:b, first - group * in_per : (hi - 1) // phases + 1 - group * in_per]
+            some = some.reshape(b - a, some.shape[1], -1)
+            taps = np.where(index >= 0, some[:, :, index], 0).reshape(b - a, -1, index.shape[1])
+            out[a - o0 : b - o0, lo - v0 : hi - v0] = taps[:, lo - first * phases : hi - first * phases]
+        return out
 
     @property
     def shift(self) -> int:
@@ -438,33 +452,41 @@ class Cut:
                 Positions of one polynomial differ.
             values int32 [A, U, P].
         """
-        positions, signs, taps = self._scatter(block)
-        padded = np.append(np.asarray(weight, np.int32).reshape(-1), np.int32(0))  # index -1: zero
-        return positions, padded[taps] * signs
+        positions, signs = self._places(block)
+        a, u = block.a1 - block.a0, block.u1 - block.u0
+        spread = self._spread(np.asarray(weight), block).reshape(a, block.channels, u, self.cb, -1)
+        return positions, spread.transpose(0, 2, 1, 3, 4).reshape(a, u, -1) * signs
 
     def listed(self, block: Block, tile: int) -> np.ndarray:
         """int32 [L]: the coefficients, ascending, that hold outputs in each of the block's answers of this
         tile.
         """
-        i, j = self._valid(tile)
-        o = np.arange(block.channels)[:, None, None] * (self.cb * self.slot)
-        e = o + (i[:, None] - self.rows.y_lo) * self.row + (j - self.cols.y_lo)
-        return e.reshape(-1).astype(np.int32)
+        o = np.arange(block.channels, dtype=np.int32)[:, None] * np.int32(self.cb * self.slot)
+        return (o + self._tile(tile)[0]).reshape(-1)
 
     def outputs(self, block: Block, tile: int) -> np.ndarray:
         """int32 [A, L]: what each listed coefficient holds, in the flattened (batch, *output shape) tensor."""
-        conv, (rt, ct) = self.conv, divmod(tile, len(self.cols))
-        i, j = self._valid(tile)
-        image, y = np.divmod(self.rows.outputs[rt][i], conv.out_height)
-        plane = conv.out_height * conv.out_width
-        pixel = (image * conv.outputs * plane + y * conv.out_width)[:, None] + self.cols.outputs[ct][j]
         o = np.arange(block.a0, block.a1)[:, None] * self.ob + np.arange(block.channels)
-        element = o[:, :, None, None] * plane + pixel
-        return element.reshape(block.a1 - block.a0, -1).astype(np.int32)
+        first = (o * (self.conv.out_height * self.conv.out_width)).astype(np.int32)
+        return (first[:, :, None] + self._tile(tile)[1]).reshape(block.a1 - block.a0, -1)
 
-    def _valid(self, tile: int) -> tuple[np.ndarray, np.ndarray]:
-        rt, ct = divmod(tile, len(self.cols))
-        return np.flatnonzero(self.rows.outputs[rt] >= 0), np.flatnonzero(self.cols.outputs[ct] >= 0)
+    def _tile(self, tile: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of a tile's first output channel: the coefficients that hold outputs and which outputs, int32
+        each.
+        """
+        if tile not in self._known_tiles:
+            conv, (rt, ct) = self.conv, divmod(tile, len(self.cols))
+            rows, cols = self.rows.outputs[rt], self.cols.outputs[ct]
+            i, j = np.flatnonzero(rows >= 0), np.flatnonzero(cols >= 0)
+            place = (i[:, None] - self.rows.y_lo) * self.row + (j - self.cols.y_lo)
+            image, y = np.divmod(rows[i], conv.out_height)
+            pixel = (image * conv.outputs * conv.out_height + y) * conv.out_width
+            element = pixel[:, None] + cols[j]
+            self._known_tiles[tile] = (
+                place.reshape(-1).astype(np.int32),
+                element.reshape(-1).astype(np.int32),
+            )
+        return self._known_tiles[tile]
 
     def steps(self) -> Iterator[tuple[Block, int]]:
         """(block, tile) in the order of the wire."""

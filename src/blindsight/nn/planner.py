@@ -23,13 +23,15 @@ Tiling = tuple[int, int, bool, int, int]
 
 @dataclass(frozen=True)
 class Costs:
-    """What the planner believes a thing costs. All times in seconds; bits of one coefficient on the wire."""
+    """What the planner believes a thing costs: seconds of one core (measured with AVX2), bits of a
+    coefficient.
+    """
 
     byte: float = 1 / 50e6
-    ntt: float = 5e-6  # one N-point NTT at N = 2048, weights read and scattered included
-    product: float = 3e-6  # multiply-accumulate of a weight polynomial with both halves of a ciphertext
-    input: float = 40e-6  # encrypt, pack, unpack one input polynomial
-    answer: float = 150e-6  # encryption of zero, mask, round, pack, decrypt one answer
+    ntt: float = 10e-6  # one weight polynomial: scattered, transformed
+    product: float = 6e-6  # one weight polynomial times both halves of a ciphertext, added up
+    input: float = 90e-6  # encrypt, pack, unpack one input polynomial
+    answer: float = 240e-6  # encryption of zero, mask, round, pack, open one answer
     up_bits: int = 50
     down_bits: int = 39
     share_bits: int = 32
