@@ -200,23 +200,24 @@ nb::object product_receiver(Words t, Planes planes, Words choice, Ints got) {
 } // namespace
 
 void bind_mpc(nb::module_ &m) {
-    m.def("slice_bits", &slice_bits, nb::arg("x"), nb::arg("w"), "Planes uint64[w, W] of the low w bits of uint32[n].");
-    m.def("unslice_bits", &unslice_bits, nb::arg("planes"), nb::arg("n"), "uint32[n] from planes uint64[w, W].");
-    m.def("truncate_bits", &truncate_bits, nb::arg("x"), nb::arg("add"), nb::arg("f"), nb::arg("m"),
+    const auto array = [](const char *name) { return nb::arg(name).noconvert(); }; // a copy made behind the caller's back is a mistake
+    m.def("slice_bits", &slice_bits, array("x"), nb::arg("w"), "Planes uint64[w, W] of the low w bits of uint32[n].");
+    m.def("unslice_bits", &unslice_bits, array("planes"), nb::arg("n"), "uint32[n] from planes uint64[w, W].");
+    m.def("truncate_bits", &truncate_bits, array("x"), nb::arg("add"), nb::arg("f"), nb::arg("m"),
           "Low m bits of (x + add) >> f: (uint32[n], planes uint64[m, W]).");
-    m.def("leaf_messages", &leaf_messages, nb::arg("digit"), nb::arg("correction"), nb::arg("pads"), nb::arg("messages"),
+    m.def("leaf_messages", &leaf_messages, array("digit"), array("correction"), array("pads"), array("messages"),
           "Fills a comparison leaf's messages [2^k-1, w, W]; returns the sender's share [w, W].");
-    m.def("leaf_select", &leaf_select, nb::arg("digit"), nb::arg("pad"), nb::arg("messages"), "The receiver's share [w, W] of a comparison leaf.");
-    m.def("and_open", &and_open, nb::arg("x"), nb::arg("y"), nb::arg("a"), nb::arg("pads"), nb::arg("got"),
+    m.def("leaf_select", &leaf_select, array("digit"), array("pad"), array("messages"), "The receiver's share [w, W] of a comparison leaf.");
+    m.def("and_open", &and_open, array("x"), array("y"), array("a"), array("pads"), array("got"),
           "Beaver opening [1+w, W] of x & y, x [W], y [w, W].");
-    m.def("and_combine", &and_combine, nb::arg("mine"), nb::arg("theirs"), nb::arg("a"), nb::arg("pads"), nb::arg("got"), nb::arg("first"),
+    m.def("and_combine", &and_combine, array("mine"), array("theirs"), array("a"), array("pads"), array("got"), nb::arg("first"),
           "This party's share [w, W] of x & y from both openings.");
-    m.def("mux_offer", &mux_offer, nb::arg("bit"), nb::arg("x"), nb::arg("pads"), nb::arg("choice"), nb::arg("m"),
+    m.def("mux_offer", &mux_offer, array("bit"), array("x"), array("pads"), array("choice"), nb::arg("m"),
           "The multiplexer's message [1+m, W].");
-    m.def("mux_finish", &mux_finish, nb::arg("mine"), nb::arg("theirs"), nb::arg("x"), nb::arg("pads"), nb::arg("choice"), nb::arg("got"),
+    m.def("mux_finish", &mux_finish, array("mine"), array("theirs"), array("x"), array("pads"), array("choice"), array("got"),
           "This party's share uint32[n] of bit * x mod 2^m from both messages.");
-    m.def("product_offer", &product_offer, nb::arg("u"), nb::arg("pads"), nb::arg("w"), "Planes [w, W] of pads0 + u - pads1.");
-    m.def("product_sender", &product_sender, nb::arg("t"), nb::arg("u"), nb::arg("pads"), nb::arg("w"), "The sender's share uint32[n] of u * bit.");
-    m.def("product_receiver", &product_receiver, nb::arg("t"), nb::arg("planes"), nb::arg("choice"), nb::arg("got"),
+    m.def("product_offer", &product_offer, array("u"), array("pads"), nb::arg("w"), "Planes [w, W] of pads0 + u - pads1.");
+    m.def("product_sender", &product_sender, array("t"), array("u"), array("pads"), nb::arg("w"), "The sender's share uint32[n] of u * bit.");
+    m.def("product_receiver", &product_receiver, array("t"), array("planes"), array("choice"), array("got"),
           "The receiver's share uint32[n] of u * bit.");
 }

@@ -49,7 +49,10 @@ class Case:
     inputs: Callable[[np.random.Generator, int], tuple[Args, Args]]
     draws: Callable[[int], list[Draw]]
     xor: bool = False
-    output_bits: int = 32  # of the output's ring; a share of it is uniform
+    output_bits: int = 32  # of the output's ring
+    fresh: bool = (
+        True  # shares of the output are fresh; else their low bits are a local function of the input shares
+    )
 
     def combine(self, y0: np.ndarray, y1: np.ndarray) -> np.ndarray:
         if self.xor:
@@ -249,7 +252,7 @@ def b2a_case(w: int, sender: int, shift: int) -> Case:
         return y0 + y1
 
     real = b2a.B2A(w, sender, shift)
-    return Case(f"b2a{w}.{sender}.{shift}", real, value, make, real.draws, output_bits=w + shift)
+    return Case(f"b2a{w}.{sender}.{shift}", real, value, make, real.draws, output_bits=w + shift, fresh=False)
 
 
 def relu_case(f: int, m: int) -> Case:
@@ -258,8 +261,8 @@ def relu_case(f: int, m: int) -> Case:
 
 def trunc_case(f: int, m: int, signed: bool) -> Case:
     bound = truncating(f, m - 1) if signed else truncating(f, m, signed=False)
-    name = f"trunc{m}.{f}.{'signed' if signed else 'unsigned'}"
-    return elementwise(name, trunc.TruncateExtend(f, m, signed), ideal.TruncateExtend(f, m, signed), bound)
+    real, twin_ = trunc.TruncateExtend(f, m, signed), ideal.TruncateExtend(f, m, signed)
+    return elementwise(f"trunc{m}.{f}.{'signed' if signed else 'unsigned'}", real, twin_, bound, fresh=False)
 
 
 CASES = [
@@ -284,7 +287,9 @@ CASES = [
     elementwise("argmax10", argmax.ArgMax(10), ideal.ArgMax(10), logits(10)),
     elementwise("topk3of7", argmax.TopK(7, 3), ideal.TopK(7, 3), logits(7)),
     elementwise("pixels.mask", ingest.PixelsFromMask(), ideal.PixelsFromMask(), pixels),
-    elementwise("pixels.xor", ingest.PixelsFromXor(), ideal.PixelsFromXor(), unsigned(256, np.uint8)),
+    elementwise(
+        "pixels.xor", ingest.PixelsFromXor(), ideal.PixelsFromXor(), unsigned(256, np.uint8), fresh=False
+    ),
 ]
 BY_NAME = {case.name: case for case in CASES}
 

@@ -1,0 +1,36 @@
+"""The protocols on correlations of the real generator (base OT, OT extension) over the same channel."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from mpc_cases import BY_NAME, valid_bits
+
+from blindsight.channel import memory_pair
+from blindsight.mpc.session import Session
+from blindsight.ot.generate import Generator
+
+
+@pytest.fixture(scope="module")
+def pair():
+    ends = memory_pair(timeout=60)
+    with ThreadPoolExecutor(2) as pool:
+        return ends, tuple(pool.map(Generator, ends))
+
+
+@pytest.mark.parametrize(
+    "name", ["relu16.12", "maxpool4.relu", "argmax10", "pixels.mask", "pixels.xor", "trunc16.12.signed"]
+)
+def test_on_generated_correlations(pair, name: str) -> None:
+    ends, generators = pair
+    case, n = BY_NAME[name], 321
+    inputs = case.inputs(np.random.default_rng(9), n)
+
+    def one(party: int) -> np.ndarray:
+        return case.real.run(Session(ends[party], generators[party]), *inputs[party])
+
+    with ThreadPoolExecutor(2) as pool:
+        y0, y1 = pool.map(one, (0, 1))
+    np.testing.assert_array_equal(
+        valid_bits(case, case.combine(y0, y1), n), valid_bits(case, case.twin(*inputs), n)
+    )
