@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from blindsight.app.images import load_images
 
 from blindsight.nn.model import plan_path
@@ -39,48 +41,68 @@ def read_labels(path: Path | None) -> list[str] | None:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def main_compile(
-    source: str,
-    weights: Path | None,
-    calibration: Path,
-    out: Path,
-    name: str | None,
-    mean: str,
-    std: str,
-    labels: Path | None,
-    reveal: str,
-    weight_bits: str,
-    explain: bool,
-    as_json: bool,
-) -> None:
-    """Body of the command."""
+def register(app: typer.Typer) -> None:
+    @app.command("compile")
+    def command(
+        source: Annotated[str, typer.Argument(metavar="MODULE:FACTORY|FILE.pt2")],
+        calibration: Annotated[Path, typer.Option(help=".npz with x uint8: a few hundred typical pictures")],
+        out: Annotated[Path, typer.Option(help="M.bsm; the public plan is written beside it")],
+        weights: Annotated[
+            Path | None, typer.Option(help="state dict or safetensors for MODULE:FACTORY")
+        ] = None,
+        name: Annotated[
+            str | None, typer.Option(help="model name in manifests (default: from --out)")
+        ] = None,
+        mean: Annotated[
+            str, typer.Option(help="of x/255, one number or one a channel, comma-separated")
+        ] = "0",
+        std: Annotated[str, typer.Option(help="likewise")] = "1",
+        labels: Annotated[Path | None, typer.Option(help="one label a line, or a JSON list")] = None,
+        reveal: Annotated[str, typer.Option(help="top1, topk, logits or probabilities")] = "top1",
+        weight_bits: Annotated[str, typer.Option(help="auto, or 8 .. 16")] = "auto",
+        explain: Annotated[
+            bool, typer.Option(help="print bounds, bit widths and the cut of every layer")
+        ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+    ) -> None:
+        """Compile a PyTorch network: the model file for the cloud, the public plan for the helper."""
+        if out.suffix != ".bsm":
+            raise CompileUsageError(f"--out must end in .bsm, not {out.name!r}")
+        if weight_bits != "auto" and not (weight_bits.isdigit() and 8 <= int(weight_bits) <= 16):
+            raise CompileUsageError(f"--weight-bits is auto or 8 .. 16, not {weight_bits!r}")
+        compile_model, load_module = _compiler()
+        pictures, _ = load_images(calibration)
+        compiled = compile_model(
+            load_module(source, weights),
+            pictures if pictures.ndim == 4 else pictures[..., None],
+            name=name or out.stem,
+            mean=numbers(mean, "mean"),
+            std=numbers(std, "std"),
+            labels=read_labels(labels),
+            reveal=reveal,
+            weight_bits="auto" if weight_bits == "auto" else int(weight_bits),
+        )
+        compiled.save(out)
+        if as_json:
+            summary = {
+                "model": str(out),
+                "plan": str(plan_path(out)),
+                "plan_hash": compiled.model.plan.hash.hex(),
+            }
+            print(json.dumps(summary))
+            return
+        if explain:
+            print(compiled.explain())
+        print(f"{out} (the cloud's), {plan_path(out)} (public: give it to the helper)")
+
+
+def _compiler() -> tuple[Any, Any]:
     try:
         from blindsight.models import compile_model, load_module
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
+    except ImportError as error:
+        if "torch" not in str(error):
             raise
         raise CompileUsageError(
-            "compiling needs PyTorch: pip install 'blindsight[train]', or make dev"
+            "compiling needs PyTorch: make dev, or pip install 'blindsight[train]'"
         ) from None
-    if out.suffix != ".bsm":
-        raise CompileUsageError(f"--out must end in .bsm, not {out.name!r}")
-    if weight_bits != "auto" and not (weight_bits.isdigit() and 8 <= int(weight_bits) <= 16):
-        raise CompileUsageError(f"--weight-bits is auto or 8 .. 16, not {weight_bits!r}")
-    pictures, _ = load_images(calibration)
-    compiled = compile_model(
-        load_module(source, weights),
-        pictures if pictures.ndim == 4 else pictures[..., None],
-        name=name or out.stem,
-        mean=numbers(mean, "mean"),
-        std=numbers(std, "std"),
-        labels=read_labels(labels),
-        reveal=reveal,
-        weight_bits=weight_bits if weight_bits == "auto" else int(weight_bits),
-    )
-    compiled.save(out)
-    if as_json:
-        print(json.dumps({"model": str(out), "plan": str(plan_path(out)), **compiled.summary()}))
-        return
-    if explain:
-        print(compiled.explain())
-    print(f"{out} (the cloud's), {plan_path(out)} (public: give it to the helper)")
+    return compile_model, load_module

@@ -13,11 +13,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from blindsight.app.images import load_images
+from blindsight.app.modelfile import find_model, pictures_of
 from blindsight.app.party import Task
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
 
 from blindsight.fixed.rng import SystemRng, uniform_u32
 from blindsight.nn import floatnet
@@ -216,60 +222,71 @@ class _Party:
         self._process.stdout.close()
 
 
-def main_infer(
-    model: str, images: Path, count: int | None, link: str, batch: int, threads: int, as_json: bool
-) -> None:
-    """Body of the command: load, run with a progress bar, print."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-    from rich.table import Table
+def register(app: typer.Typer) -> None:
+    @app.command("infer")
+    def command(
+        model: Annotated[str, typer.Option(help="zoo name or M.bsm")],
+        images: Annotated[
+            Path | None, typer.Option(help=".npz with x uint8 (N, H, W[, C]) and perhaps y")
+        ] = None,
+        count: Annotated[int | None, typer.Option(help="only the first COUNT pictures")] = None,
+        link: Annotated[str, typer.Option(help="lan, or wan: 100 Mbit/s, 40 ms, shaped")] = "lan",
+        batch: Annotated[int, typer.Option(help="inferences whose material is made together")] = MAX_BATCH,
+        threads: Annotated[int, typer.Option(help="threads a server")] = 1,
+        as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+    ) -> None:
+        """Classify pictures with cloud and helper as two local processes, no MQTT."""
+        if link not in LINKS:
+            raise InferError(f"--link is one of {', '.join(LINKS)}, not {link!r}")
+        if not 1 <= batch <= MAX_BATCH or threads < 1:
+            raise InferError(f"--batch is 1 to {MAX_BATCH} and --threads at least 1")
+        path = find_model(model)
+        x, y = load_images(images or pictures_of(model), count)
+        report = _with_bar(path, x, y, link, batch, threads)
+        if as_json:
+            print(json.dumps(report))
+        else:
+            show(report)
 
-    if link not in LINKS:
-        raise InferError(f"--link is one of {', '.join(LINKS)}, not {link!r}")
-    from blindsight.app.modelfile import find_model
 
-    path = find_model(model)
-    x, y = load_images(images, count)
+def _with_bar(
+    path: Path, x: np.ndarray, y: np.ndarray | None, link: str, batch: int, threads: int
+) -> dict[str, Any]:
     errors = Console(stderr=True)
-    with Bar(TextColumn("{task.description}"), *Bar.get_default_columns()[1:3], MofNCompleteColumn(), TimeElapsedColumn(),
-             console=errors, disable=not errors.is_terminal) as bar:  # fmt: skip
+    columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=errors, disable=not errors.is_terminal) as bar:
         rows = {phase: bar.add_task(phase, total=len(x)) for phase in ("offline", "online")}
-        report = infer(
-            path, x, y, link, batch, threads, lambda phase, done: bar.update(rows[phase], completed=done)
-        )
-    if as_json:
-        print(json.dumps(report))
-        return
-    table = Table(title=f"{report['model']}: {report['count']} pictures, two servers, link {link}")
+        update = lambda phase, done: bar.update(rows[phase], completed=done)  # noqa: E731
+        return infer(path, x, y, link, batch, threads, update)
+
+
+def show(report: dict[str, Any]) -> None:
+    """Two tables: the whole, and per layer."""
+    out = Console()
+    table = Table(title=f"{report['model']}: {report['count']} pictures, two servers, {report['link']}")
     table.add_column("what")
     table.add_column("value", justify="right")
-    for name in (
-        "agreement",
-        "accuracy",
-        "online_s",
-        "offline_s",
-        "setup_s",
-        "online_bytes",
-        "offline_bytes",
-        "rounds",
-        "float_s",
-    ):
-        value = report[name]
-        table.add_row(
-            name,
-            "-"
-            if value is None
-            else f"{value:,.4g}"
-            if isinstance(value, float) and value < 1000
-            else f"{value:,.0f}",
-        )
-    out = Console()
+    table.add_row("top-1 agreement with the float net", f"{report['agreement']:.2%}")
+    if report["accuracy"] is not None:
+        table.add_row("accuracy (float net)", f"{report['accuracy']:.2%} ({report['float_accuracy']:.2%})")
+    for name, label in (("online_s", "online"), ("offline_s", "offline")):
+        table.add_row(f"{label}, a picture", f"{1e3 * report[name]:,.1f} ms")
+    for name, label in (("online_bytes", "online"), ("offline_bytes", "offline")):
+        table.add_row(f"{label} bytes, a picture, both ways", f"{report[name]:,.0f}")
+    table.add_row("rounds, online", f"{report['rounds']:.0f}")
+    table.add_row("set-up", f"{report['setup_s']:.2f} s")
+    for party, peak in report["peak_rss_bytes"].items():
+        table.add_row(f"peak memory, {party}", f"{peak / 2**20:,.0f} MiB")
+    if report["float_s"] is not None:
+        table.add_row("plaintext PyTorch, a picture", f"{1e3 * report['float_s']:,.2f} ms")
     out.print(table)
-    layers = Table(title="per layer, online")
-    for column in ("layer", "kind", "shape", "ms", "bytes", "rounds"):
-        layers.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+    layers = Table(title="online, per layer")
+    for column in ("layer", "kind", "shape"):
+        layers.add_column(column)
+    for column in ("ms", "bytes", "rounds"):
+        layers.add_column(column, justify="right")
     for name, row in report["layers"].items():
-        layers.add_row(name, row["op"], "x".join(map(str, row["shape"])), f"{1e3 * row['online_s']:.2f}",
-                       f"{row['online_bytes']:,.0f}", f"{row['rounds']:.0f}")  # fmt: skip
+        shape = "x".join(map(str, row["shape"]))
+        figures = (f"{1e3 * row['online_s']:.2f}", f"{row['online_bytes']:,.0f}", f"{row['rounds']:.0f}")
+        layers.add_row(name, row["op"], shape, *figures)
     out.print(layers)

@@ -24,3 +24,14 @@ def find_model(name: str) -> Path:
         f"{name}: no such file, and no zoo model of that name (there are {', '.join(zoo.names())}); "
         "make a model with `blindsight compile`"
     )
+
+
+def pictures_of(name: str) -> Path:
+    """The shipped test pictures of a zoo model.
+
+    Raises:
+        ModelNameError: `name` is a file, whose pictures we cannot know.
+    """
+    if name in zoo.names():
+        return zoo.pictures(name)
+    raise ModelNameError(f"{name}: pass its pictures with --images X.npz")

@@ -13,20 +13,25 @@ from pathlib import Path
 _RECORD = struct.Struct("<QI")
 
 
+def read_cursor(path: Path) -> int:
+    """The first index never burnt, from the file alone."""
+    data, highest = path.read_bytes(), 0
+    for at in range(0, len(data) - _RECORD.size + 1, _RECORD.size):
+        index, crc = _RECORD.unpack_from(data, at)
+        if crc == zlib.crc32(data[at : at + 8]):
+            highest = max(highest, index)
+    return highest
+
+
 class Cursor:
     """One party's cursor of one pool. `next` is the first unburnt index."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - held open as long as the cursor lives
-        self._file.seek(0)
-        data = self._file.read()
-        self.next = 0
-        for at in range(0, len(data) - _RECORD.size + 1, _RECORD.size):
-            index, crc = _RECORD.unpack_from(data, at)
-            if crc == zlib.crc32(data[at : at + 8]):
-                self.next = max(self.next, index)
-        if torn := len(data) % _RECORD.size:
-            self._file.truncate(len(data) - torn)
+        size = os.fstat(self._file.fileno()).st_size
+        self.next = read_cursor(path)
+        if torn := size % _RECORD.size:
+            self._file.truncate(size - torn)
         _sync_folder(path.parent)
 
     def burn_to(self, index: int) -> None:

@@ -15,11 +15,12 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from blindsight.offline.cursor import Cursor, write_durably
+from blindsight.offline.cursor import Cursor, read_cursor, write_durably
 
 _TAG = 16
 
@@ -38,9 +39,13 @@ class Batch:
 
 
 class Store:
-    """One party's pool of slots for one plan and ingest kind, in the folder `path`. One process at a time opens it."""
+    """One party's pool of slots for one plan and ingest kind, in the folder `path`. One process at a time opens it.
 
-    def __init__(self, path: Path, slot_bytes: int) -> None:
+    Args:
+        slot_bytes: size of a slot of this plan; None to count and purge only.
+    """
+
+    def __init__(self, path: Path, slot_bytes: int | None) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path, self._slot_bytes = path, slot_bytes
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -52,18 +57,8 @@ class Store:
             os.close(self._lock)
             raise StoreError(f"{path} is in use by another process: stop it first") from None
         self._cursor = Cursor(path / "cursor")
-        self._batches = sorted((self._read_meta(p) for p in path.glob("*.json")), key=lambda b: b.first)
+        self._batches = sorted((_read_meta(p) for p in path.glob("*.json")), key=lambda b: b.first)
         self._drop_used()
-
-    def _read_meta(self, path: Path) -> Batch:
-        try:
-            meta = json.loads(path.read_text())
-            batch = Batch(str(meta["id"]), int(meta["first"]), int(meta["count"]))
-        except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{path} is damaged: run `blindsight material purge`") from None
-        if batch.id != path.stem:
-            raise StoreError(f"{path} names another batch: run `blindsight material purge`")
-        return batch
 
     # --- what is there
 
@@ -96,7 +91,7 @@ class Store:
         """
         if first < self.end:
             raise StoreError(f"a batch at index {first} would reuse indices below {self.end}")
-        if any(len(s) != self._slot_bytes for s in slots):
+        if self._slot_bytes is None or any(len(s) != self._slot_bytes for s in slots):
             raise StoreError(f"every slot of this plan holds {self._slot_bytes} bytes")
         key = os.urandom(32)
         aead = ChaCha20Poly1305(key)
@@ -158,6 +153,8 @@ class Store:
         os.close(self._lock)
 
     def _open_slot(self, batch: Batch, index: int) -> bytes:
+        if self._slot_bytes is None:
+            raise StoreError("this store was opened to be purged, without the size of its slots")
         size = self._slot_bytes + _TAG
         try:
             key = (self._path / f"{batch.id}.key").read_bytes()
@@ -178,6 +175,44 @@ class Store:
         for suffix in ("key", "json", "bin"):
             _wipe(self._path / f"{batch.id}.{suffix}")
         self._batches.remove(batch)
+
+
+def stored_pools(folder: Path) -> list[dict[str, Any]]:
+    """What lies in a server's material folder, read without taking its locks: a running server keeps it.
+
+    Returns:
+        One object a pool: `pool` (folder name), `left` (slots), `cursor`, `batches`, `bytes`.
+
+    Raises:
+        StoreError: no such folder, or a damaged pool.
+    """
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: no such folder; name the server's material folder")
+    out = []
+    for pool in sorted(p.parent for p in folder.glob("**/cursor")):
+        cursor = read_cursor(pool / "cursor")
+        batches = [_read_meta(p) for p in pool.glob("*.json")]
+        out.append(
+            {
+                "pool": str(pool.relative_to(folder)),
+                "left": sum(max(0, b.first + b.count - max(b.first, cursor)) for b in batches),
+                "cursor": cursor,
+                "batches": len(batches),
+                "bytes": sum(p.stat().st_size for p in pool.iterdir()),
+            }
+        )
+    return out
+
+
+def _read_meta(path: Path) -> Batch:
+    try:
+        meta = json.loads(path.read_text())
+        batch = Batch(str(meta["id"]), int(meta["first"]), int(meta["count"]))
+    except (ValueError, KeyError, TypeError):
+        raise StoreError(f"{path} is damaged: run `blindsight material purge`") from None
+    if batch.id != path.stem:
+        raise StoreError(f"{path} names another batch: run `blindsight material purge`")
+    return batch
 
 
 def _wipe(path: Path) -> None:
