@@ -8,6 +8,7 @@ from pathlib import Path
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.ingress import Ingress
 from blindsight.cloud.models import Registry
+from blindsight.cloud.programs import Programs
 from blindsight.cloud.store import Pictures
 from blindsight.cloud.worker import Loader, MakeEngine, Worker
 
@@ -35,7 +36,7 @@ class CloudService:
         due = self.ingress.due if self.ingress else threading.Event()
         self._workers = [
             Worker(
-                f"{config.workers.prefix}{i}", config, self._registry, load or _programs(config.workers.threads),
+                f"{config.workers.prefix}{i}", config, self._registry, load or Programs(config.workers.threads),
                 self._connect, make_engine or self._engine, self._wake, due, self.metrics, self._log,
             )
             for i in range(config.workers.count)
@@ -80,9 +81,3 @@ class CloudService:
 
     def _engine(self, channel: Channel, pair: str) -> PairEngine:
         return Engine(channel, Path(self._config.data) / "material" / pair, self._config.helper.network)
-
-
-def _programs(threads: int) -> Loader:
-    from blindsight.cloud.programs import Programs
-
-    return Programs(threads)

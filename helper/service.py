@@ -11,6 +11,7 @@ from pathlib import Path
 from blindsight.helper.config import HelperConfig
 from blindsight.helper.keys import Keys, read_master
 from blindsight.helper.plans import Plans
+from blindsight.helper.programs import Programs
 from blindsight.helper.store import Store
 from blindsight.helper.worker import Load, Shares, Worker
 
@@ -119,7 +120,7 @@ class HelperService:
             engine = self._make_engine(channel, pair)
             key_store = Keys(self._master, self._config.database)
             store = Store(self._config.database)
-            load = self._load or _programs(self._config.threads)
+            load = self._load or Programs(self._config.threads)
             worker = Worker(
                 channel, engine, self._config, self._plans, key_store, store, self._shares, load, self.metrics,
                 self._log,
@@ -131,9 +132,3 @@ class HelperService:
                 if part is not None:
                     part.close()
             lock.release()
-
-
-def _programs(threads: int) -> Load:
-    from blindsight.helper.programs import Programs
-
-    return Programs(threads)

@@ -1,0 +1,123 @@
+"""Processes that the demonstration and the tests start: servers with JSON logs, devices with JSON events."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+Events = queue.Queue[tuple[str, float, dict[str, Any]]]  # (device, monotonic time, event)
+
+
+class ChildError(Exception):
+    """A process ended or never came up; the message ends with its last words."""
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return int(s.getsockname()[1])
+
+
+class Child:
+    """A process whose output goes to a file."""
+
+    def __init__(self, name: str, command: list[str], log: Path) -> None:
+        self.name, self.log = name, log
+        # One thread a process for numpy: the servers share the machine.
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with open(log, "ab") as out:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
+            )
+
+    def check(self) -> None:
+        """Raises `ChildError` if the process has ended."""
+        if self._process.poll() is not None:
+            last = (self.log.read_text(errors="replace").strip().splitlines() or ["(it said nothing)"])[-1]
+            raise ChildError(f"{self.name} ended with code {self._process.returncode}: {last[-500:]}")
+
+    def wait_event(self, event: str, seconds: float) -> dict[str, Any]:
+        """The first log line of that event."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for entry in self.events():
+                if entry.get("event") == event:
+                    return entry
+            self.check()
+            time.sleep(0.05)
+        raise ChildError(f"{self.name}: no {event!r} within {seconds:g} s; its log: {self.log}")
+
+    def wait_port(self, port: int, seconds: float = 20) -> None:
+        """Until something listens on the port."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+            self.check()
+            if time.monotonic() > deadline:
+                raise ChildError(f"{self.name} does not listen on port {port}")
+            time.sleep(0.05)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON lines so far."""
+        lines = self.log.read_text(errors="replace").split("\n")[:-1] if self.log.exists() else []
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def stop(self, seconds: float = 15) -> None:
+        """SIGTERM, and SIGKILL to a process that does not heed it."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+class DeviceProcess:
+    """The real firmware under the MicroPython unix port; its events arrive in `events` with the time they
+    came.
+    """
+
+    def __init__(
+        self, micropython: str, firmware: Path, folder: Path, events: Events, heap: str = "128k"
+    ) -> None:
+        self.name = folder.name
+        self._errors = folder / "stderr.log"
+        with open(self._errors, "ab") as errors:
+            self._process = subprocess.Popen(
+                [micropython, "-X", f"heapsize={heap}", str(firmware / "main.py"), str(folder)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd=folder,
+            )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, args=(events,), daemon=True)
+        self._reader.start()
+
+    def _read(self, events: Events) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            with contextlib.suppress(ValueError):
+                events.put((self.name, time.monotonic(), json.loads(line)))
+        code = self._process.wait()
+        last = (self._errors.read_text(errors="replace").strip().splitlines() or [""])[-1]
+        events.put((self.name, time.monotonic(), {"event": "exit", "code": code, "error": last}))
+
+    def stop(self) -> None:
+        """Ends the device."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._reader.join(5)
+        if self._process.stdout:
+            self._process.stdout.close()
