@@ -24,14 +24,16 @@ class Settings:
         return name if name.startswith("/") else self.dir + "/" + name
 
     def read(self, name, size=0):
-        """A key file, whole; ConfigError when missing or of another size."""
+        """A key or certificate file, whole, at most 6 KiB; ConfigError when missing or of another size."""
         try:
             with open(self.path(name), "rb") as f:
-                data = f.read(8192)
+                data = f.read(size + 1 if size else 6145)
         except OSError:
             raise ConfigError(self.path(name) + " is missing: provision the device")
         if size and len(data) != size:
             raise ConfigError(self.path(name) + " must hold " + str(size) + " bytes: provision the device again")
+        if len(data) == 6145:
+            raise ConfigError(self.path(name) + " is over 6 KiB: keep only the authority's certificate")
         return data
 
     def shard(self):
