@@ -37,8 +37,12 @@ def build(name: str, data: Path, trained: Path | None) -> str:
     module = load_module(f"{recipe.factory.__module__}:{recipe.factory.__name__}", weights)
     calibration, _ = read_packs(data, recipe.files, "train")
     compiled = compile_model(
-        *(module, calibration[:CALIBRATION]),
-        **{"name": name, "mean": recipe.mean, "std": recipe.std, "labels": zoo.LABELS[name]},
+        module,
+        calibration[:CALIBRATION],
+        name=name,
+        mean=recipe.mean,
+        std=recipe.std,
+        labels=zoo.LABELS[name],
     )
     compiled.save(zoo.HERE / f"{name}.bsm")
     x, y = read_packs(data, (recipe.test_file,), "test")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from blindsight.nn.plan import Plan, Reveal
 from . import fold
 from .layers import CompileError
 from .lower import Lowering, Row, Settings, lower
-from .trace import trace
+from .trace import Traced, trace
 
 TARGET = 0.995  # agreement with the float network that the weight bits are chosen for
 SIMULATED = 512  # calibration pictures that the choice is made on
@@ -99,9 +100,14 @@ def compile_model(
         raise CompileError(f"weight bits must be 8 to 16 or auto, not {weight_bits}")
     if not 8 <= m <= 16:
         raise CompileError(f"m must be 8 to 16, not {m}")
-    reference = fold.reference(trace(module, (channels, height, width), means, stds))
+    traced = trace(module, (channels, height, width), means, stds)
+    if traced.heads and reveal == "logits":
+        raise CompileError(
+            f"the network ends in a {traced.heads[0]}: reveal probabilities, or return the logits"
+        )
+    reference = fold.reference(traced.graph)
     stored = _single(reference)
-    _check_reference(module, stored, pictures[:16])
+    _check_reference(module, traced, stored, pictures)
     graph = fold.integer_form(reference)
     seen = _extremes(_single(graph), pictures)
     wanted = floatnet.forward(stored, pictures[:SIMULATED]).argmax(1)
@@ -186,29 +192,31 @@ def _extremes(graph: FloatGraph, pictures: np.ndarray) -> dict[str, float]:
     return seen
 
 
-def _check_reference(module: nn.Module, graph: FloatGraph, pictures: np.ndarray) -> None:
+def _check_reference(module: nn.Module, traced: Traced, graph: FloatGraph, pictures: np.ndarray) -> None:
     """The graph read from the module must give the module's own logits; the module is left in its mode."""
-    training = module.training
+    count = traced.batch * max(1, 16 // traced.batch)
+    some = pictures[np.arange(count) % len(pictures)]
     mean = torch.tensor(graph.mean, dtype=torch.float32).view(1, -1, 1, 1)
     std = torch.tensor(graph.std, dtype=torch.float32).view(1, -1, 1, 1)
-    x = (torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).float() / 255 - mean) / std
-    if not isinstance(module, torch.fx.GraphModule):
-        module.eval()
-    try:
-        with torch.no_grad():
-            theirs = np.concatenate(
-                [module(x[i : i + 2]).float().numpy() for i in range(0, len(x) - len(x) % 2, 2)]
-            )
-    finally:
-        if not isinstance(module, torch.fx.GraphModule):
-            module.train(training)
-    ours = floatnet.forward(graph, pictures)[: len(theirs)]
-    gap = float(np.abs(ours - theirs).max(initial=0))
-    if not gap <= 1e-3 * (1 + float(np.abs(theirs).max(initial=0))):
+    x = (torch.from_numpy(some.transpose(0, 3, 1, 2).copy()).float() / 255 - mean) / std
+    net = module if isinstance(module, torch.fx.GraphModule) else copy.deepcopy(module).cpu().float().eval()
+    ours = torch.from_numpy(floatnet.forward(graph, some))
+    for head in traced.heads:
+        ours = ours.log_softmax(1) if "log" in head.lower() else ours.softmax(1)
+    with torch.no_grad():
+        theirs = torch.cat([_only(net(part)) for part in x.split(traced.batch)])
+    gap = float((ours - theirs).abs().max())
+    if not gap <= 1e-3 * (1 + float(theirs.abs().max())):
         raise CompileError(
-            f"the compiled graph gives other logits than the module (by {gap:.3g}): it does something the compiler does "
-            "not see (state, randomness, code outside forward); simplify its forward"
+            f"the compiled graph gives other logits than the module (by {gap:.3g}): it does something the compiler "
+            "does not see (state, randomness, code outside forward); simplify its forward"
         )
+
+
+def _only(result: Any) -> torch.Tensor:
+    while isinstance(result, tuple | list):
+        (result,) = result
+    return result
 
 
 def _cells(row: Row) -> tuple[str, ...]:

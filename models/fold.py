@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class Rewriter:
 
     def name(self, base: str) -> str:
         taken = {op.out for op in self.ops}
-        return next(n for n in (f"{base}.{i}" for i in range(1 << 20)) if n not in taken)
+        return next(n for n in (f"{base}.{i}" for i in count()) if n not in taken)
 
     def affine(
         self, base: str, source: str, shape: tuple[int, ...], factor: np.ndarray, offset: np.ndarray

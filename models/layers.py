@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class Builder:
     def _fresh(self, name: str) -> str:
         base = re.sub(r"[^A-Za-z0-9_.]", "_", name)[:100] or "t"
         taken = {op.out for op in self.ops}
-        return next(n for n in (base, *(f"{base}_{i}" for i in range(1, 1 << 20))) if n not in taken)
+        return next(n for n in chain([base], (f"{base}_{i}" for i in count(1))) if n not in taken)
 
 
 REMEDIES = {
@@ -498,7 +499,7 @@ def _max_module(b: Builder, m: nn.MaxPool2d, x: Sym) -> Sym:
 
 
 def _unflatten_module(b: Builder, m: nn.Unflatten, x: Sym) -> Sym:
-    return view(b, x, [*x.shape[: m.dim], *m.unflattened_size, *x.shape[m.dim + 1 :]])  # type: ignore[misc]
+    return view(b, x, [*x.shape[: m.dim], *m.unflattened_size, *x.shape[m.dim + 1 :]])
 
 
 MODULES: dict[type[nn.Module], Callable[..., Sym]] = {

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from blindsight.nn.floatnet import FloatGraph, FloatOp
 
 from .bounds import ACCUMULATOR, LOGIT, Interval, dropped_bits, he_error
 from .layers import CompileError
+
+WIDE = 2.0**24  # a larger input of a weighted operation is truncated first
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Lowering:
 
     def fresh(self, name: str) -> str:
         taken = {op.out for op in self.ops} | {op.out for op in self.graph.ops}
-        return next(n for n in (name, *(f"{name}.{i}" for i in range(1, 1 << 20))) if n not in taken)
+        return next(n for n in chain([name], (f"{name}.{i}" for i in count(1))) if n not in taken)
 
     def put(self, key: str, value: Value) -> None:
         self.values[key] = value
@@ -161,7 +165,7 @@ class Lowering:
 
     def weighted(self, op: FloatOp) -> None:
         x = self.values[op.inputs[0]]
-        if x.error > 0 or self.bound(x)[0] >= 2.0**24:
+        if x.error > 0 or self.bound(x)[0] >= WIDE:
             x = self.truncate(x)
         lost = self._quantise(op, x)
         if lost is not None:
@@ -204,9 +208,9 @@ class Lowering:
         width = max(2, int(np.abs(w.astype(np.int32)).max(initial=0)).bit_length() + 1)
         self.ints[f"{op.out}.weight"] = w
         self.ints[f"{op.out}.bias"] = b.astype(np.int32)
-        names = {"out": op.out, "inputs": (x.name,), "shape": op.shape, "scale": scale}
-        numbers = {"weight_bits": width, "weight_scale": shift}
-        files = {"weight": f"{op.out}.weight", "bias": f"{op.out}.bias"}
+        names: dict[str, Any] = {"out": op.out, "inputs": (x.name,), "shape": op.shape, "scale": scale}
+        numbers: dict[str, Any] = {"weight_bits": width, "weight_scale": shift}
+        files: dict[str, Any] = {"weight": f"{op.out}.weight", "bias": f"{op.out}.bias"}
         if op.op == "conv2d":
             self.ops.append(plan.Conv2d(**names, **numbers, **files, **op.attrs, bias_map=b.ndim == 3))
         else:
@@ -259,7 +263,9 @@ class Lowering:
 
     def avg_pool(self, op: FloatOp) -> None:
         x = self.values[op.inputs[0]]
-        if not self._sum(op, x) and not (x.error == 0 or self._sum(op, self.truncate(x))):
+        if not self._sum(op, x) and (
+            x.interval.peak < 2.0**self.settings.m or not self._sum(op, self.truncate(x))
+        ):
             raise CompileError(
                 f"layer {op.out!r}: sums over {op.attrs['kernel']} do not fit 2^29: pool in two steps"
             )
@@ -271,14 +277,16 @@ class Lowering:
             for v in (x.interval.low, x.interval.high)
         )
         exact = (a["divisor"] - 1).bit_length()
-        powers = [exact] if a["divisor"] == 1 << exact else range(exact + 10, exact + 3, -1)
-        for p in powers:
-            factor = max(1, round((1 << p) / a["divisor"]))
+        rough = a["divisor"] != 1 << exact
+        for p in (
+            range(exact + 10, exact + 3, -1) if rough else [exact]
+        ):  # a factor of 5 to 11 bits, exact at 1
+            factor = round((1 << p) / a["divisor"])
             error = x.error * math.prod(a["kernel"]) * factor
             interval = Interval(low * factor, high * factor)
             made = Value(op.out, op.shape, x.scale + p, interval, error, self.seen[op.out])
             bound, how = self.bound(made)
-            if bound < ACCUMULATOR:
+            if bound < (WIDE if rough and p > exact + 7 else ACCUMULATOR):
                 break
         else:
             return False
@@ -328,8 +336,9 @@ class Lowering:
                         "batch norm before it"
                     )
                 parts[i] = self.truncate(x)
-        common = {"out": op.out, "inputs": tuple(x.name for x in parts), "shape": op.shape, "scale": scale}
-        self.ops.append((plan.Add if op.op == "add" else plan.Concat)(**common, shift=shifts))
+        kind = plan.Add if op.op == "add" else plan.Concat
+        names = tuple(x.name for x in parts)
+        self.ops.append(kind(out=op.out, inputs=names, shape=op.shape, scale=scale, shift=shifts))
         self.rows.append(Row(op.out, op.op, op.shape, scale, f"shifts {list(shifts)}", how))
         self.put(op.out, made)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,9 +23,18 @@ from .layers import FUNCTIONS, MODULES, MONOTONIC_HEADS, Builder, CompileError, 
 MAX_NODES = 20000
 
 
+@dataclass(frozen=True)
+class Traced:
+    """A float graph; `heads` are softmaxes at its end that were left out, `batch` what an exported graph insists on."""
+
+    graph: FloatGraph
+    heads: tuple[str, ...]
+    batch: int
+
+
 def trace(
     module: nn.Module, shape: tuple[int, int, int], mean: Sequence[float], std: Sequence[float]
-) -> FloatGraph:
+) -> Traced:
     """The float graph of `module` on normalised pictures of (C, H, W) = shape; CompileError names what is
     refused.
 
@@ -41,7 +51,8 @@ def trace(
         raise CompileError(
             f"the network returns shape {['N', *result.shape[1:]]}, it must return logits [N, classes]: add a Flatten"
         )
-    return FloatGraph(builder.ops, builder.arrays, tuple(map(float, mean)), tuple(map(float, std)))
+    graph = FloatGraph(builder.ops, builder.arrays, tuple(map(float, mean)), tuple(map(float, std)))
+    return Traced(graph, tuple(builder.heads), batch)
 
 
 def to_graph(module: nn.Module, shape: tuple[int, int, int]) -> tuple[fx.GraphModule, int]:
@@ -150,7 +161,7 @@ def _call_function(node: fx.Node, builder: Builder, args: Any, kwargs: Any) -> A
 def _run_plain(node: fx.Node, modules: dict[str, nn.Module], args: Any, kwargs: Any) -> Any:
     """An operation on numbers and constants alone (shape arithmetic, parameters)."""
     if node.op == "call_function":
-        return node.target(*args, **kwargs)  # type: ignore[operator]
+        return node.target(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
     leaf = modules.get(str(node.target))

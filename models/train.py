@@ -33,23 +33,46 @@ class Recipe:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     epochs: int
-    batch: int
     rate: float
     shift: int
-    flip: bool
+    flip: bool = False
+    batch: int = 128
     decay: float = 5e-4
 
 
 RECIPES = {
-    "mnist": Recipe(LeNet, ("mnist.npz",), "mnist.npz", (0.13066,), (0.308108,), 12, 128, 0.05, 2, False),
+    "mnist": Recipe(
+        factory=LeNet,
+        files=("mnist.npz",),
+        test_file="mnist.npz",
+        mean=(0.13066,),
+        std=(0.308108,),
+        epochs=12,
+        rate=0.05,
+        shift=2,
+    ),
     "fashion": Recipe(
-        *(FashionNet, ("fashion_mnist.npz",), "fashion_mnist.npz", (0.286041,), (0.353024,)),
-        *(14, 128, 0.05, 1, True, 2e-4),
+        factory=FashionNet,
+        files=("fashion_mnist.npz",),
+        test_file="fashion_mnist.npz",
+        mean=(0.286041,),
+        std=(0.353024,),
+        epochs=14,
+        rate=0.05,
+        shift=1,
+        flip=True,
+        decay=2e-4,
     ),
     "cifar": Recipe(
-        *(CompactResNet, tuple(f"cifar10_train_{i}.npz" for i in range(1, 6)), "cifar10_test.npz"),
-        *((0.4914, 0.482158, 0.446531), (0.247032, 0.243485, 0.261588)),
-        *(24, 128, 0.2, 3, True),
+        factory=CompactResNet,
+        files=tuple(f"cifar10_train_{i}.npz" for i in range(1, 6)),
+        test_file="cifar10_test.npz",
+        mean=(0.4914, 0.482158, 0.446531),
+        std=(0.247032, 0.243485, 0.261588),
+        epochs=24,
+        rate=0.2,
+        shift=3,
+        flip=True,
     ),
 }
 
@@ -120,7 +143,7 @@ def train(
     xt, yt = normalise(x_test, recipe), torch.from_numpy(y_test)
     y = torch.from_numpy(y_train)
     module = recipe.factory()
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = module.to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         module.parameters(), recipe.rate, 0.9, weight_decay=recipe.decay, nesterov=True
     )
