@@ -20,8 +20,7 @@ Huang et al., "Cheetah", USENIX Security 2022, section 3.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,16 +29,14 @@ from blindsight import _native
 from blindsight.channel import Channel
 from blindsight.fixed.rng import Rng, SystemRng
 from blindsight.he.error import answer_error
-from blindsight.he.linear import Evaluator, Scattered, Weights
+from blindsight.he.linear import MAX_BATCH, Evaluator, Scattered, Weights
 from blindsight.he.ring import SEED_BYTES, answer_bytes, encryption_bytes, polynomial_bytes
 from blindsight.nn.cut import Block, Conv, Cut
-from blindsight.nn.ops import Add, Concat, Conv2d, Op, Reshape, SumPool, WeightedOp
+from blindsight.nn.ops import Conv2d, WeightedOp
 from blindsight.nn.plan import Plan
-from blindsight.nn.planner import Costs, choose
-from blindsight.params import LINEAR, LOGITS, RingParams
+from blindsight.nn.planner import Costs, Layer, choose, layers
+from blindsight.params import LINEAR, RingParams
 
-PASS_POLYNOMIALS = 4096  # encrypted inputs at the cloud at once
-CALL_ANSWERS = 1024  # answers in one message
 AHEAD = 2  # passes that the helper encrypts before it has opened the answers of the first
 
 
@@ -54,55 +51,6 @@ class Owner(Protocol):
 
 
 MakeKey = Callable[[RingParams, bytes], Owner]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One linear operation at one batch: its ring and its cut. Public."""
-
-    op: WeightedOp
-    ring: RingParams
-    cut: Cut
-
-    def passes(self) -> Iterator[range]:
-        """The tiles, as many at a time as PASS_POLYNOMIALS allow."""
-        step = max(1, PASS_POLYNOMIALS // self.cut.channel_blocks)
-        for t in range(0, self.cut.tiles, step):
-            yield range(t, min(t + step, self.cut.tiles))
-
-    def calls(self, tiles: range) -> Iterator[tuple[Block, range]]:
-        """The messages with the answers of some tiles: which block, which of the tiles."""
-        for block in self.cut.blocks:
-            step = max(1, CALL_ANSWERS // (block.a1 - block.a0))
-            for t in range(tiles.start, tiles.stop, step):
-                yield block, range(t, min(t + step, tiles.stop))
-
-
-def exposed(plan: Plan) -> set[str]:
-    """The linear operations whose accumulators are revealed: nothing but local operations between them and
-    the output.
-    """
-    if plan.reveal.mode not in ("logits", "probabilities"):
-        return set()
-    found, todo = set(), list(plan.ops[-1].inputs)
-    while todo:
-        op: Op = plan.op(todo.pop())
-        if isinstance(op, WeightedOp):
-            found.add(op.out)
-        elif isinstance(op, Add | Concat | Reshape | SumPool):
-            todo += op.inputs
-    return found
-
-
-def layers(plan: Plan, ops: Sequence[WeightedOp], batch: int) -> list[Layer]:
-    """Ring and cut of each operation; both parties find the same."""
-    fine = exposed(plan)
-    out = []
-    for op in ops:
-        ring = LOGITS if op.out in fine else LINEAR
-        conv = Conv.of(op, plan.op(op.inputs[0]).shape)
-        out.append(Layer(op, ring, choose(conv, batch, Costs.of(ring))))
-    return out
 
 
 def online(op: WeightedOp, weight: np.ndarray, d: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -260,7 +208,7 @@ def _open(channel: Channel, key: Owner, layer: Layer, tiles: range, out: np.ndar
             at = end
 
 
-def error_bound(layer: Layer, weight: np.ndarray) -> float:
+def error_bound(cut: Cut, weight: np.ndarray, ring: RingParams = LINEAR) -> float:
     """How far the two shares of a layer's output may miss W*r, in units of the accumulator.
 
     The bound of DESIGN section 4 (`he.error`), largest over the answers. Its first norm is taken over the
@@ -270,7 +218,13 @@ def error_bound(layer: Layer, weight: np.ndarray) -> float:
     Args:
         weight: integers of the layer's weight shape.
     """
-    rows = np.asarray(weight, np.float64).reshape(layer.cut.conv.outputs, -1)
-    squares = np.add.reduceat((rows * rows).sum(axis=1), np.arange(0, len(rows), layer.cut.ob))
-    norm2 = math.sqrt(float(squares.max()))
-    return answer_error(layer.ring, float(np.abs(rows).sum(axis=1).max()), norm2)
+    rows = np.asarray(weight, np.float64).reshape(cut.conv.outputs, -1)
+    squares = np.add.reduceat((rows * rows).sum(axis=1), np.arange(0, len(rows), cut.ob))
+    return answer_error(ring, float(np.abs(rows).sum(axis=1).max()), math.sqrt(float(squares.max())))
+
+
+def worst_error(conv: Conv, weight: np.ndarray, ring: RingParams = LINEAR) -> float:
+    """`error_bound` for the worst of the batches 1 to 16: what a plan must allow for."""
+    cuts = (choose(conv, batch, Costs.of(ring)) for batch in range(1, MAX_BATCH + 1))
+    most = {cut.ob: cut for cut in cuts}
+    return max(error_bound(cut, weight, ring) for cut in most.values())
