@@ -69,8 +69,8 @@ class Device:
         self.inbox.capture = False
         try:
             image, seed = self._new_id()
-            self.camera.capture(self.store.frames)
             try:
+                self.camera.capture(self.store.frames)
                 pic = self.store.add(image, seed, lambda write: self.resizer.run(self.camera.read_into, write))
             finally:
                 self.camera.release()

@@ -12,6 +12,7 @@ import time
 from bsdev import BUILT
 
 NTP_EPOCH = 2208988800  # seconds from 1900 to 1970
+NTP_TIMEOUT_S = 2
 # Ports whose os.urandom is the operating system's or a true generator with the radio off.
 _OS_ENTROPY = ("rp2", "mimxrt", "pyboard", "linux")
 
@@ -63,11 +64,11 @@ def _floor():
     return seconds + 86400 * (BUILT[2] - 1)
 
 
-def _ask(host, timeout_s):
+def _ask(host):
     """Unix seconds from one SNTP exchange (RFC 4330), OSError when there is no sane answer."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        sock.settimeout(timeout_s)
+        sock.settimeout(NTP_TIMEOUT_S)
         name, _, port = host.partition(":")
         address = socket.getaddrinfo(name, int(port or 123))[0][-1]
         query = bytearray(48)
@@ -95,7 +96,7 @@ def set_clock(host, feed):
         for _ in range(3):
             feed()
             try:
-                answer = _ask(host, 2)
+                answer = _ask(host)
             except OSError:
                 continue
             if answer >= floor:
