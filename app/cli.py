@@ -1,7 +1,8 @@
-"""The command line: `blindsight`. Each command's module registers itself; importing this imports nothing heavy.
+"""The command line: `blindsight`. Each command's module registers itself; importing this imports nothing
+heavy.
 
-`--json` prints exactly one JSON object on one line on standard output; progress and logs go to standard error. An error is one line on
-standard error and a non-zero exit status.
+`--json` prints exactly one JSON object on one line on standard output; progress and logs go to standard
+error. An error is one line on standard error and a non-zero exit status.
 """
 
 import importlib
@@ -9,7 +10,15 @@ import sys
 
 import typer
 
-COMMANDS = ("infer", "compile", "material", "demo_show")  # modules of blindsight.app with `register(app)`
+COMMANDS = (
+    "infer",
+    "compile",
+    "material",
+    "demo_show",
+    "services",
+    "keys",
+    "broker",
+)  # modules of blindsight.app with `register(app)`
 
 
 class UsageError(Exception):
@@ -43,7 +52,9 @@ def main() -> None:
 
 
 def is_users(error: Exception) -> bool:
-    """Errors of our own modules and of the file system are for the user; anything else is a defect and keeps its traceback."""
+    """Errors of our own modules and of the file system are for the user; anything else is a defect and
+    keeps its traceback.
+    """
     return type(error).__module__.startswith("blindsight.") or isinstance(error, OSError)
 
 

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from blindsight.app.children import Child, DeviceProcess, Events, free_port
 from blindsight.app.site import BrokerAddress, Site
 from blindsight.app.tap import Tap
 from blindsight.models import zoo
-
 from blindsight.nn import floatnet
 from blindsight.nn.model import Model
 from blindsight.nn.plan import PlanError
@@ -213,7 +213,7 @@ class Demo:
             broker = parse_broker(self.options.broker, self.options.broker_ca)
         site = Site(folder / "site")
         kind = "xor" if self.options.ingest == "aes" else "mask"
-        ahead = f'material_low = {len(self.x)}\nmaterial_batch = 16\nmaterial_for = "{kind}"\n'
+        ahead = f'material_low = 1\nmaterial_high = {len(self.x)}\nmaterial_for = "{kind}"\n'
         site.init(broker, link_port=free_port(), cloud=ahead)
         site.add_model(self.path)
         self._progress("keys, certificates, broker", 1, 1)

@@ -16,7 +16,6 @@ from sqlite3 import Connection, Row
 
 from blindsight.cloud.config import Limits
 from blindsight.cloud.store import Pictures
-
 from blindsight.nn.plan import Plan
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics

@@ -68,7 +68,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Workers:
-    """Worker pairs of this process and their leases. Names are `<prefix><number>`: one material pool each."""
+    """Worker pairs of this process and their leases. Names are `<prefix><number>`: one material pool each.
+
+    A pool that falls below `material_low` slots is filled up to `material_high` while no picture waits.
+    """
 
     count: int = 1
     prefix: str = "w"
@@ -77,6 +80,7 @@ class Workers:
     retry_max_s: float = 60.0
     threads: int = 1
     material_low: int = 4
+    material_high: int = 16
     material_batch: int = 16
     material_for: str = (
         "mask"  # ingest kinds to keep material for before the first picture comes, comma between
@@ -87,6 +91,8 @@ class Workers:
             raise ValueError(
                 'workers.material_for is "mask" (lattice modes), "xor" (aes) or both with a comma'
             )
+        if not 0 <= self.material_low <= self.material_high:
+            raise ValueError("workers.material_low is at most workers.material_high")
         if not 1 <= self.material_batch <= 16:
             raise ValueError("workers.material_batch is 1 to 16")
 

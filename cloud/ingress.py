@@ -19,7 +19,6 @@ from blindsight.cloud.assemble import Assembler, PlanOf
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.link import Arrival, BrokerLink
 from blindsight.cloud.store import Pictures
-
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
 from blindsight.wire import topics

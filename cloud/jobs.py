@@ -14,7 +14,6 @@ from pathlib import Path
 from sqlite3 import Row
 
 from blindsight.cloud.store import open_database
-
 from blindsight.wire.result import FailureCode
 
 _FREE = "state IN ('ready', 'shared') AND lease_until <= ? AND not_before <= ?"

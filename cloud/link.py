@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 
 import paho.mqtt.client as mqtt
-from blindsight.cloud.config import Broker
 
+from blindsight.cloud.config import Broker
 from blindsight.service.config import ConfigError
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from blindsight.cloud.models import Version
-
 from blindsight.nn.linear import CloudSide
 from blindsight.nn.network import Network
 from blindsight.service.engine import Program

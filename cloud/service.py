@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from blindsight.channel import Channel, TlsFiles, tcp_connect, tls_connect
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.ingress import Ingress
 from blindsight.cloud.models import Registry
 from blindsight.cloud.programs import Programs
 from blindsight.cloud.store import Pictures
 from blindsight.cloud.worker import Loader, MakeEngine, Worker
-
-from blindsight.channel import Channel, TlsFiles, tcp_connect, tls_connect
 from blindsight.nn.plan import Plan
 from blindsight.service.engine import Engine, PairEngine
 from blindsight.service.logs import Log

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+
+from blindsight.channel import Channel, ChannelError
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.jobs import Job, Jobs
 from blindsight.cloud.models import ModelError, Registry, Version
-
-from blindsight.channel import Channel, ChannelError
 from blindsight.he.ingest import ciphertext_share, mask
 from blindsight.nn.plan import PlanError
 from blindsight.offline.store import StoreError
@@ -49,7 +49,8 @@ class Worker(threading.Thread):
         self._connect, self._make_engine = connect, make_engine
         self._wake, self._due, self._metrics, self._log = wake, due, metrics, log
         self.stop = threading.Event()
-        self._merged: set[tuple[bytes, str]] = set()
+        self._merged: set[tuple[bytes, str]] = set()  # pools compared over the present connection
+        self._filling: set[tuple[bytes, str]] = set()
         self._models: dict[str, dict[bytes, Version]] = {}
 
     def run(self) -> None:
@@ -166,7 +167,7 @@ class Worker(threading.Thread):
     ) -> np.ndarray:
         parsed = manifest.parse(job.manifest)
         kind = ingest_kind(parsed.mode)
-        self._stock(channel, engine, program, kind, at_least=1)
+        self._stock(channel, engine, program, kind)
         blocks = store.blocks(job)
         polys, pixels = _split(parsed, blocks)
         slot = engine.next(program, kind)
@@ -213,23 +214,40 @@ class Worker(threading.Thread):
     # --- material
 
     def _restock(self, channel: Channel, engine: PairEngine) -> bool:
-        """Makes one batch for the first pool that is low, while nothing waits; whether it did."""
+        """Makes one batch for the first pool that is being filled; whether it did. Called while no job
+        waits.
+        """
+        ahead = self._config.workers.material_for.split(",")
         for versions in self._models.values():
             for version in versions.values():
-                program = self._load(version)
-                for kind in self._kinds_in_use(version):
-                    if self._stock(channel, engine, program, kind, self._config.workers.material_low):
+                for kind in jobs.INGESTS:
+                    if kind not in ahead and (version.id, kind) not in self._merged:
+                        continue
+                    program = self._load(version)
+                    if self._wants(program, kind, self._left(channel, engine, program, kind)):
+                        self._make(channel, engine, program, kind, self._config.workers.material_batch)
                         return True
         return False
 
-    def _kinds_in_use(self, version: Version) -> list[str]:
-        ahead = self._config.workers.material_for.split(",")
-        return [kind for kind in jobs.INGESTS if kind in ahead or (version.id, kind) in self._merged]
+    def _wants(self, program: Program, kind: str, left: int) -> bool:
+        pool, workers = (program.version, kind), self._config.workers
+        if left < workers.material_low:
+            self._filling.add(pool)
+        elif left >= workers.material_high:
+            self._filling.discard(pool)
+        return pool in self._filling
 
-    def _stock(
-        self, channel: Channel, engine: PairEngine, program: Program, kind: str, at_least: int
-    ) -> bool:
-        """Sees to it that the pool holds `at_least` slots; whether a batch was made."""
+    def _stock(self, channel: Channel, engine: PairEngine, program: Program, kind: str) -> None:
+        """Sees to it that there is a slot for the job at hand: without material it is made on demand."""
+        if self._left(channel, engine, program, kind) == 0:
+            self._metrics.count("material_on_demand")
+            workers = self._config.workers
+            self._make(
+                channel, engine, program, kind, min(workers.material_batch, max(1, workers.material_low))
+            )
+
+    def _left(self, channel: Channel, engine: PairEngine, program: Program, kind: str) -> int:
+        """Slots at hand; compares the pools first, once a connection."""
         if (program.version, kind) not in self._merged:
             channel.send_control(engine.pool(program, kind).to_json())
             peer = jobs.Pool.from_json(jobs.expect(channel.recv_control(), "pool"))
@@ -237,13 +255,9 @@ class Worker(threading.Thread):
             self._merged.add((program.version, kind))
         left = engine.left(program, kind)
         self._metrics.gauge("material", left, model=program.name, kind=kind)
-        if left >= at_least:
-            return False
-        workers = self._config.workers
-        count = workers.material_batch
-        if at_least == 1:
-            self._metrics.count("material_on_demand")
-            count = min(count, workers.material_low or 1)
+        return left
+
+    def _make(self, channel: Channel, engine: PairEngine, program: Program, kind: str, count: int) -> None:
         request = jobs.MakeMaterial(
             program.name, program.plan.hash, program.version, kind, os.urandom(jobs.BATCH_ID_BYTES),
             engine.end(program, kind), count,
@@ -252,15 +266,9 @@ class Worker(threading.Thread):
         jobs.expect(channel.recv_control(), "accept")
         started = time.monotonic()
         engine.make(program, request)
-        self._metrics.seconds("material_seconds", (time.monotonic() - started) / count)
-        self._log.info(
-            "material-made",
-            model=program.name,
-            kind=kind,
-            slots=count,
-            seconds=round(time.monotonic() - started, 3),
-        )
-        return True
+        seconds = time.monotonic() - started
+        self._metrics.seconds("material_seconds", seconds / count)
+        self._log.info("material-made", model=program.name, kind=kind, slots=count, seconds=round(seconds, 3))
 
 
 def _split(parsed: manifest.Manifest, blocks: list[bytes]) -> tuple[bytes, np.ndarray]:

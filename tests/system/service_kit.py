@@ -26,11 +26,11 @@ from typing import Any
 
 import numpy as np
 import paho.mqtt.client as mqtt
-from blindsight.helper.keys import Keys, Provision, new_master, read_master
-from blindsight.helper.plans import Plans
 
 from blindsight import _device
 from blindsight.channel import Channel
+from blindsight.helper.keys import Keys, Provision, new_master, read_master
+from blindsight.helper.plans import Plans
 from blindsight.nn.floatnet import FloatGraph, FloatOp
 from blindsight.nn.model import Model, plan_path
 from blindsight.nn.plan import Plan
@@ -217,7 +217,13 @@ class Device:
     def name(self) -> str:
         return self.provision.device
 
-    def picture(self, pixels: bytes | None = None, seed: bytes | None = None, image: bytes | None = None, **change: Any) -> Parcel:  # fmt: skip
+    def picture(
+        self,
+        pixels: bytes | None = None,
+        seed: bytes | None = None,
+        image: bytes | None = None,
+        **change: Any,
+    ) -> Parcel:
         """Encrypts a picture (random pixels by default); `change` replaces fields of the manifest."""
         self._images += 1
         image = image or self._images.to_bytes(8, "big") + os.urandom(8)
@@ -252,7 +258,7 @@ class Device:
             "commitments": tuple(commitment(salt, i, b) for i, b in enumerate(blocks)),
             "c1_hashes": () if self.mode is Mode.AES else tuple(layout.c1_hash(g) for g in groups),
         }
-        key = fields.pop("key", None) or change.pop("key", keys.manifest_key(secret))
+        key = change.pop("key", keys.manifest_key(secret))
         signed = manifest.Manifest(**{**fields, **change}).encode(key)  # type: ignore[arg-type]
         base = _device.stream(seed, 4, 0, 32) if rlwe else keys.result_base(secret)
         result_key = keys.result_key(base, self.name, image, manifest.manifest_hash(signed))
@@ -413,7 +419,7 @@ def wait_port(port: int, seconds: float = 10) -> None:
 class Site:
     """A whole set-up in a folder: keys, models, both services as processes with the fake engine."""
 
-    def __init__(self, folder: Path, broker_port: int, cloud_extra: str = "", modes: str = "rlwe", broker_extra: str = "") -> None:  # fmt: skip
+    def __init__(self, folder: Path, broker_port: int, cloud_extra: str = "", broker_extra: str = "") -> None:
         self.folder, self.broker_port = folder, broker_port
         self.model = toy_model(folder / "model")
         self.plan = Model.load(self.model).plan
@@ -424,7 +430,7 @@ class Site:
         (folder / "cloud.toml").write_text(
             f'data = "cloud"\nmodels = "cloud/models"\n[broker]\nport = {broker_port}\n{broker_extra}'
             f"[helper]\nport = {self.link_port}\ntimeout_s = 10\n"
-            "[workers]\nretry_s = 0.05\nretry_max_s = 0.5\nmaterial_low = 2\nmaterial_batch = 4\n"
+            "[workers]\nretry_s = 0.05\nretry_max_s = 0.5\nmaterial_low = 2\nmaterial_high = 4\nmaterial_batch = 4\n"
             + cloud_extra
         )
         (folder / "helper.toml").write_text(

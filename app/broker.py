@@ -1,0 +1,109 @@
+"""`blindsight broker`: the configuration a broker needs so that a device can do no more than its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blindsight.wire import keys, topics
+
+KINDS = ("mosquitto",)
+
+
+def mosquitto_conf(folder: Path, port: int, identity: str, tls: Path | None) -> str:
+    """mosquitto.conf for 2.0 and 2.1. identity: `password` (password_file) or `certificate` (mutual TLS, the
+    common name is the user name); `tls`: folder of ca.pem, broker.pem, broker.key.
+    """
+    lines = [
+        "# Devices may write under their own up/ and status, and read their own down/ and cmd/ (acl.conf); the cloud the rest.",
+        "per_listener_settings false",
+        "allow_anonymous false",
+        f"acl_file {folder / 'acl.conf'}",
+        "persistence true",
+        f"persistence_location {folder / 'data'}/",
+        "autosave_interval 30",
+        "max_inflight_messages 100",
+        "max_queued_messages 10000",
+        "max_packet_size 70000",
+        "persistent_client_expiration 14d",
+        f"listener {port}" + ("" if tls else " 127.0.0.1"),
+    ]
+    if identity == "password":
+        lines.append(f"password_file {folder / 'passwords'}")
+    if tls is not None:
+        lines += [
+            f"cafile {tls / 'ca.pem'}",
+            f"certfile {tls / 'broker.pem'}",
+            f"keyfile {tls / 'broker.key'}",
+            "tls_version tlsv1.2",
+        ]
+        if identity == "certificate":
+            lines += ["require_certificate true", "use_identity_as_username true"]
+    return "\n".join(lines) + "\n"
+
+
+def mosquitto_acl(devices: list[str], cloud_user: str) -> str:
+    """acl.conf: user names are device ids; the shard is part of the topic, so each device has its own
+    lines.
+    """
+    out = [f"user {cloud_user}"]
+    out += [f"topic read {topic}" for topic in topics.subscriptions()]
+    out += [f"topic write {topics.ROOT}/+/+/down/+", f"topic write {topics.ROOT}/+/+/cmd/+"]
+    for device in devices:
+        base = topics.base(keys.check_device(device))
+        out += ["", f"user {device}", f"topic write {base}/up/+/+", f"topic write {base}/status"]
+        out += [f"topic read {base}/down/+", f"topic read {base}/cmd/+"]
+    return "\n".join(out) + "\n"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group."""
+    group = typer.Typer(
+        help="Brokers: configuration, and the embedded one of the demo.", no_args_is_help=True
+    )
+    app.add_typer(group, name="broker")
+
+    @group.command("config")
+    def config(
+        site: Annotated[Path, typer.Option("--site", help="folder of the set-up", file_okay=False)],
+        out: Annotated[Path, typer.Option("--out", help="folder to write", file_okay=False)],
+        kind: Annotated[str, typer.Option(help="mosquitto")] = "mosquitto",
+        port: Annotated[int, typer.Option(help="port to listen on")] = 8883,
+        identity: Annotated[str, typer.Option(help="password, or certificate (mutual TLS)")] = "password",
+        cloud_user: Annotated[str, typer.Option(help="the cloud's user name")] = "cloud",
+        plain: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
+    ) -> None:
+        """Write mosquitto.conf and acl.conf for the devices that are enrolled now; run it again after
+        enrolling.
+        """
+        from blindsight.app.site import Site, SiteError
+
+        if kind not in KINDS or identity not in ("password", "certificate"):
+            raise SiteError(f"--kind is one of {', '.join(KINDS)}, --identity password or certificate")
+        if plain and identity == "certificate":
+            raise SiteError("--identity certificate needs TLS: leave --plain away")
+        register = Site(site).register()
+        devices = sorted({str(d["device"]) for d in register.devices() if d["state"] != "ended"})
+        register.close()
+        (out / "data").mkdir(parents=True, exist_ok=True)
+        tls = None if plain else (site / "tls").resolve()
+        (out / "mosquitto.conf").write_text(mosquitto_conf(out.resolve(), port, identity, tls))
+        (out / "acl.conf").write_text(mosquitto_acl(devices, cloud_user))
+        typer.echo(f"{out / 'mosquitto.conf'}: {len(devices)} devices. ", nl=False)
+        if identity == "password":
+            typer.echo(
+                f"Add users with `mosquitto_passwd {out / 'passwords'} USER`, one for {cloud_user} and one a device id."
+            )
+        else:
+            typer.echo("Each client shows a certificate whose common name is its user name.")
+
+    @group.command("run")
+    def run(port: Annotated[int, typer.Option(help="port on loopback")] = 1883) -> None:
+        """The embedded broker, in the foreground: for trials on one machine, no TLS, nothing kept."""
+        raise typer.Exit(
+            subprocess.call([sys.executable, "-m", "blindsight.app.embedded", "--port", str(port)])
+        )

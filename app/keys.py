@@ -1,0 +1,155 @@
+"""`blindsight keys`: everything secret of a set-up. `blindsight model`: which networks it serves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from blindsight.app.site import BrokerAddress, Site
+from blindsight.cloud.config import CloudConfig
+from blindsight.service.config import load
+
+SiteOption = Annotated[Path, typer.Option("--site", help="folder of the set-up", file_okay=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds both groups."""
+    keys = typer.Typer(help="Master secret, certificates, devices.", no_args_is_help=True)
+    app.add_typer(keys, name="keys")
+    _set_up(keys)
+    _devices(keys)
+    models = typer.Typer(help="Models a set-up serves, by name.", no_args_is_help=True)
+    app.add_typer(models, name="model")
+    _models(models)
+
+
+def _set_up(keys: typer.Typer) -> None:
+    @keys.command("init")
+    def init(
+        site: Annotated[Path, typer.Argument(help="folder to make", file_okay=False)],
+        model: Annotated[list[Path] | None, typer.Option(help="M.bsm to serve; may be given again")] = None,
+        broker_host: Annotated[str, typer.Option(help="the broker's name")] = "127.0.0.1",
+        broker_port: Annotated[int, typer.Option(help="its port")] = 1883,
+        broker_ca: Annotated[
+            str, typer.Option(help="authority of the broker's certificate: a file, or `own`; empty: no TLS")
+        ] = "",
+        user: Annotated[
+            str, typer.Option(help="the cloud's broker account; its password is read from the prompt")
+        ] = "",
+        link_port: Annotated[int, typer.Option(help="port of the server link")] = 7610,
+    ) -> None:
+        """Make a test set-up: helper master, TLS of the server link, settings of both services."""
+        place = Site(site)
+        ca = site / "tls" / "ca.pem" if broker_ca == "own" else Path(broker_ca) if broker_ca else None
+        password = typer.prompt("password", hide_input=True) if user else None
+        place.init(BrokerAddress(broker_host, broker_port, ca, user or None, password), link_port)
+        for file in model or []:
+            place.add_model(file)
+        typer.echo(
+            f"{site}: start `blindsight helper --config {place.helper_toml}` and `blindsight cloud --config {place.cloud_toml}`"
+        )
+
+
+def _devices(keys: typer.Typer) -> None:
+    @keys.command("device")
+    def device(
+        name: Annotated[str, typer.Argument(help="device id, a-z 0-9 -")],
+        site: SiteOption,
+        model: Annotated[str, typer.Option(help="name of an active model")],
+        mode: Annotated[str, typer.Option(help="rlwe, rlwe-sk or aes")] = "rlwe",
+        fleet: Annotated[
+            bool, typer.Option(help="under the fleet-wide RLWE key: any device of it is trusted with all")
+        ] = False,
+        polys_per_block: Annotated[int, typer.Option(min=1, max=16, help="1,024-pixel pieces a message")] = 4,
+        broker_host: Annotated[
+            str, typer.Option(help="the broker as the device sees it (default: the cloud's)")
+        ] = "",
+        user: Annotated[
+            str, typer.Option(help="the device's broker account; its password is read from the prompt")
+        ] = "",
+    ) -> None:
+        """Enrol a device, or begin its next epoch (the former key drains); writes its directory."""
+        place = Site(site)
+        broker = load(CloudConfig, place.cloud_toml).broker
+        password = typer.prompt("password", hide_input=True) if user else None
+        where = BrokerAddress(broker_host or broker.host, broker.port, broker.ca, user or None, password)
+        folder = place.device(name, model, mode, where, fleet, polys_per_block=polys_per_block)
+        typer.echo(f"{folder}: copy it to the board; it holds the device's secrets")
+
+    @keys.command("list")
+    def list_devices(site: SiteOption, as_json: JsonOption = False) -> None:
+        """Devices, their epochs and key ids."""
+        register = Site(site).register()
+        rows = register.devices()
+        register.close()
+        if as_json:
+            typer.echo(json.dumps({"devices": rows}))
+            return
+        table = Table("device", "epoch", "state", "fleet", "key id", "key id (secret modes)")
+        for row in rows:
+            table.add_row(
+                *(str(row[k]) for k in ("device", "epoch", "state", "fleet", "key_id", "key_id_epoch"))
+            )
+        Console().print(table)
+
+    @keys.command("retire")
+    def retire(name: str, site: SiteOption) -> None:
+        """End the draining epochs of a device: pictures under its former keys are refused from now on."""
+        register = Site(site).register()
+        count = register.retire(name)
+        register.close()
+        typer.echo(f"{name}: {count} former epochs ended")
+
+    @keys.command("revoke")
+    def revoke(name: str, site: SiteOption) -> None:
+        """End every key of a device, at once."""
+        register = Site(site).register()
+        count = register.revoke(name)
+        register.close()
+        typer.echo(f"{name}: {count} epochs ended; remove its broker account too")
+
+
+def _models(models: typer.Typer) -> None:
+    @models.command("add")
+    def add(file: Annotated[Path, typer.Argument(help="M.bsm")], site: SiteOption) -> None:
+        """Install a model at the cloud and its plan at the helper, and activate it."""
+        version = Site(site).add_model(file)
+        typer.echo(f"{version.name} {version.id.hex()[:16]} is active")
+
+    @models.command("activate")
+    def activate(name: str, version: str, site: SiteOption) -> None:
+        """Make an installed version the one in use."""
+        found = Site(site).models.activate(name, version)
+        typer.echo(f"{name} {found.id.hex()[:16]} is active")
+
+    @models.command("rollback")
+    def rollback(name: str, site: SiteOption) -> None:
+        """Return to the version that was active before."""
+        found = Site(site).models.roll_back(name)
+        typer.echo(f"{name} {found.id.hex()[:16]} is active again")
+
+    @models.command("list")
+    def list_models(site: SiteOption, as_json: JsonOption = False) -> None:
+        """Installed versions and which is active."""
+        registry = Site(site).models
+        rows = [
+            {
+                "name": name, "version": v.id.hex(), "plan_hash": v.plan_hash.hex(),
+                "active": registry.active(name) == v, "serving": registry.serving()[name].get(v.plan_hash) == v,
+            }
+            for name in registry.names() for v in registry.versions(name)
+        ]  # fmt: skip
+        if as_json:
+            typer.echo(json.dumps({"models": rows}))
+            return
+        table = Table("model", "version", "plan", "active", "serving")
+        for row in rows:
+            marks = ("yes" if row[k] else "" for k in ("active", "serving"))
+            table.add_row(str(row["name"]), str(row["version"])[:16], str(row["plan_hash"])[:16], *marks)
+        Console().print(table)
