@@ -95,14 +95,7 @@ struct Layer {
                 const std::size_t tap = d % taps();
                 gather(group * in_per() + d / taps(), tap / s.kernel_w, tap % s.kernel_w, p0, p1, row);
             }
-            for (std::size_t t = 0; t < tiles; ++t) {
-                const u32 *a = rows.data() + t * lanes, *b = a + tiles * lanes;
-                u32* to = panel.data() + (t * pairs + pair) * 2 * lanes;
-                for (std::size_t i = 0; i < lanes; ++i) {
-                    to[i] = (a[i] & 0xFFFF) | b[i] << 16;
-                    to[lanes + i] = (a[i] + 0x8000) >> 16 | ((b[i] + 0x8000) & 0xFFFF0000);
-                }
-            }
+            kernels.interleave(rows.data(), rows.data() + tiles * lanes, tiles, pairs * 2 * lanes, panel.data() + pair * 2 * lanes);
         }
     }
 
@@ -130,14 +123,14 @@ struct Layer {
         }
     }
 
-    // few pixels: along the depth, in the weights' own order
-    void by_dots(std::size_t group, std::size_t o0, std::size_t o1) const {
-        const std::size_t n = depth(), count = s.batch * pixels();
+    // along the depth, in the weights' own order: for few pixels, and where there is no tile kernel
+    void by_dots(std::size_t group, std::size_t o0, std::size_t o1, std::size_t p0, std::size_t p1) const {
+        const std::size_t n = depth(), count = p1 - p0;
         std::vector<std::int16_t> lo(count * n), hi(count * n);
         std::vector<u32> row(count), out(4 * 2);
         for (std::size_t d = 0; d < n; ++d) {
             const std::size_t tap = d % taps();
-            gather(group * in_per() + d / taps(), tap / s.kernel_w, tap % s.kernel_w, 0, count, row.data());
+            gather(group * in_per() + d / taps(), tap / s.kernel_w, tap % s.kernel_w, p0, p1, row.data());
             for (std::size_t p = 0; p < count; ++p) {
                 lo[p * n + d] = static_cast<std::int16_t>(row[p]);
                 hi[p * n + d] = static_cast<std::int16_t>((row[p] + 0x8000) >> 16);
@@ -148,11 +141,11 @@ struct Layer {
             for (std::size_t p = 0; p < count; p += 2) {
                 const std::size_t r = std::min<std::size_t>(4, o1 - o), m = std::min<std::size_t>(2, count - p);
                 kernels.dot(rows + o * n, n, r, lo.data() + p * n, hi.data() + p * n, n, m, n, out.data());
-                for (std::size_t i = 0; i < r; ++i) store(out.data() + i * m, group * out_per() + o + i, p, m);
+                for (std::size_t i = 0; i < r; ++i) store(out.data() + i * m, group * out_per() + o + i, p0 + p, m);
             }
     }
 
-    // one output plane, tap by tap: for groups too narrow to share a panel, and where there is no tile kernel
+    // one output plane, tap by tap: for groups too narrow to share a panel
     void by_planes(std::size_t output, std::size_t image) const {
         const std::size_t group = output / out_per();
         u32* to = y + (image * s.outputs + output) * pixels();
@@ -190,16 +183,17 @@ void conv_mod32(const ConvShape& s, const std::int16_t* w, const u32* x, u32* y,
     const Layer layer{s, w, x, y, choose()};
     const std::size_t pixels = s.batch * layer.pixels(), depth = layer.depth(), outputs = layer.out_per();
     threads = static_cast<unsigned>(std::clamp<std::size_t>(s.outputs * pixels * depth / work_per_thread, 1, threads));
-    const std::size_t lanes = layer.kernels.lanes;
-    if (layer.kernels.tile == nullptr ? pixels > 1 : outputs < 4) {
+    if (outputs < 4) {
         share_out(s.outputs * s.batch, threads, [&](std::size_t i) { layer.by_planes(i / s.batch, i % s.batch); });
         return;
     }
-    // cut outputs where there are too few chunks of pixels for all threads
+    const std::size_t lanes = layer.kernels.lanes;
     const bool dots = layer.kernels.tile == nullptr || 2 * pixels <= lanes;
-    const std::size_t fit = std::max<std::size_t>(1, panel_bytes / (8 * lanes * ((depth + 1) / 2))) * lanes;
-    const std::size_t chunks = dots ? 1 : (pixels + fit - 1) / fit;
+    const std::size_t tiles = dots ? 4 : panel_bytes / (8 * lanes * ((depth + 1) / 2));
+    const std::size_t fit = std::max<std::size_t>(1, tiles) * lanes;
+    const std::size_t chunks = (pixels + fit - 1) / fit;
     const std::size_t chunk = (((pixels + chunks - 1) / chunks) + lanes - 1) / lanes * lanes;
+    // outputs are cut too where there are too few chunks of pixels for all threads
     const std::size_t step = dots ? 4 : layer.kernels.max_rows;
     const std::size_t blocks = (outputs + step - 1) / step;
     const std::size_t parts = std::clamp<std::size_t>(threads / (chunks * s.groups), 1, blocks);
@@ -216,9 +210,10 @@ void conv_mod32(const ConvShape& s, const std::int16_t* w, const u32* x, u32* y,
     share_out(s.groups * chunks * parts, threads, [&](std::size_t i) {
         const std::size_t group = i / (chunks * parts), c = i / parts % chunks, part = i % parts;
         const std::size_t o0 = std::min(outputs, blocks * part / parts * step), o1 = std::min(outputs, blocks * (part + 1) / parts * step);
-        if (dots) layer.by_dots(group, o0, o1);
-        else if (c * chunk < pixels)
-            layer.by_tiles(group, rows + group * outputs * stride, stride, o0, o1, c * chunk, std::min(pixels, (c + 1) * chunk));
+        const std::size_t p0 = std::min(pixels, c * chunk), p1 = std::min(pixels, p0 + chunk);
+        if (p0 == p1) return;
+        if (dots) layer.by_dots(group, o0, o1, p0, p1);
+        else layer.by_tiles(group, rows + group * outputs * stride, stride, o0, o1, p0, p1);
     });
 }
 

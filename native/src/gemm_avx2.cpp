@@ -19,6 +19,7 @@ template <int ROWS>
 AVX2 void tile_rows(const std::int16_t* w, std::size_t stride, const std::uint32_t* panel, std::size_t pairs,
                     std::uint32_t* out) {
     __m256i low[ROWS], high[ROWS];
+#pragma GCC unroll 6
     for (int r = 0; r < ROWS; ++r) low[r] = high[r] = _mm256_setzero_si256();
     for (std::size_t k = 0; k < pairs; ++k) {
         const __m256i xl = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + 16 * k));
@@ -28,8 +29,10 @@ AVX2 void tile_rows(const std::int16_t* w, std::size_t stride, const std::uint32
             const __m256i v = pair(w + r * stride + 2 * k);
             low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(v, xl));
             high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(v, xh));
+            __asm__("" : "+x"(low[r]), "+x"(high[r])); // row after row: GCC else loads all six pairs and spills the sums
         }
     }
+#pragma GCC unroll 6
     for (int r = 0; r < ROWS; ++r)
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8 * r),
                             _mm256_add_epi32(low[r], _mm256_slli_epi32(high[r], 16)));
@@ -47,6 +50,18 @@ AVX2 void tile(const std::int16_t* w, std::size_t stride, std::size_t rows, cons
     }
 }
 
+AVX2 void interleave(const std::uint32_t* a, const std::uint32_t* b, std::size_t tiles, std::size_t step, std::uint32_t* panel) {
+    const __m256i half = _mm256_set1_epi32(0x8000);
+    for (std::size_t t = 0; t < tiles; ++t) {
+        const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + 8 * t));
+        const __m256i y = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b + 8 * t));
+        const auto to = reinterpret_cast<__m256i*>(panel + t * step);
+        _mm256_storeu_si256(to, _mm256_blend_epi16(x, _mm256_slli_epi32(y, 16), 0xAA));
+        const __m256i above = _mm256_srli_epi32(_mm256_add_epi32(x, half), 16);
+        _mm256_storeu_si256(to + 1, _mm256_blend_epi16(above, _mm256_add_epi32(y, half), 0xAA));
+    }
+}
+
 AVX2 inline std::uint32_t sum(__m256i v) {
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
@@ -58,7 +73,9 @@ template <int ROWS, int POINTS>
 AVX2 void dot_block(const std::int16_t* w, std::size_t stride, const std::int16_t* lo, const std::int16_t* hi,
                     std::size_t pitch, std::size_t n, std::uint32_t* out) {
     __m256i low[ROWS][POINTS], high[ROWS][POINTS];
+#pragma GCC unroll 4
     for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
         for (int p = 0; p < POINTS; ++p) low[r][p] = high[r][p] = _mm256_setzero_si256();
     const std::size_t whole = n / 16 * 16;
     for (std::size_t k = 0; k < whole; k += 16) {
@@ -71,10 +88,13 @@ AVX2 void dot_block(const std::int16_t* w, std::size_t stride, const std::int16_
                 const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + r * stride + k));
                 low[r][p] = _mm256_add_epi32(low[r][p], _mm256_madd_epi16(v, xl));
                 high[r][p] = _mm256_add_epi32(high[r][p], _mm256_madd_epi16(v, xh));
+                __asm__("" : "+x"(low[r][p]), "+x"(high[r][p]));
             }
         }
     }
+#pragma GCC unroll 4
     for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 2
         for (int p = 0; p < POINTS; ++p) {
             std::uint32_t tail = 0;
             portable.dot(w + r * stride + whole, 0, 1, lo + p * pitch + whole, hi + p * pitch + whole, 0, 1, n - whole, &tail);
@@ -108,7 +128,7 @@ AVX2 void axpy(std::uint32_t w, const std::uint32_t* x, std::size_t step, std::u
 
 } // namespace
 
-const Kernels avx2{8, 6, tile, dot, axpy};
+const Kernels avx2{8, 6, tile, interleave, dot, axpy};
 
 } // namespace bs::gemm
 #endif

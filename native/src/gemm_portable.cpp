@@ -26,6 +26,6 @@ void dot(const std::int16_t* w, std::size_t stride, std::size_t rows, const std:
 
 } // namespace
 
-const Kernels portable{8, 1, nullptr, dot, axpy};
+const Kernels portable{8, 1, nullptr, nullptr, dot, axpy};
 
 } // namespace bs::gemm

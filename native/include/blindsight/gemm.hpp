@@ -28,6 +28,10 @@ namespace gemm {
 using TileKernel = void (*)(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::uint32_t* panel,
                             std::size_t pairs, std::uint32_t* out);
 
+// Fills one pair of a panel in each of `tiles` tiles, `step` words apart, from the elements a of k and b of k + 1.
+using InterleaveKernel = void (*)(const std::uint32_t* a, const std::uint32_t* b, std::size_t tiles, std::size_t step,
+                                  std::uint32_t* panel);
+
 // out[row][p] = sum over k < n of w[row * stride + k] * x[p][k], rows <= 4, p < points <= 2; x[p] has its low halves at
 // lo + p * pitch, its high halves at hi + p * pitch.
 using DotKernel = void (*)(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::int16_t* lo,
@@ -38,7 +42,8 @@ using AxpyKernel = void (*)(std::uint32_t w, const std::uint32_t* x, std::size_t
 
 struct Kernels {
     std::size_t lanes, max_rows;
-    TileKernel tile; // null: none, every layer goes by axpy
+    TileKernel tile; // null: none, layers go by dot
+    InterleaveKernel interleave;
     DotKernel dot;
     AxpyKernel axpy;
 };
