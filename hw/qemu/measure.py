@@ -18,6 +18,7 @@ from blindsight.hw.qemu.targets import TARGETS, Target
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "device_fw" / "rlwe"
+FREESTANDING = CORE / "freestanding"
 PIXELS = 1024
 MODES = {"rlwe": "rlwe", "rlwe-sk": "sk", "aes": "aes"}
 STAGES = {  # stages of each mode and how often a polynomial runs them
@@ -76,7 +77,7 @@ def _build(target: Target, where: Path) -> Path:
     for folder in (CORE / "include", CORE / "src", CORE / "test", board):
         command += ["-I", str(folder)]
     if target.system:
-        command += ["-isystem", str(board / "include")]
+        command += ["-isystem", str(FREESTANDING), str(FREESTANDING / "mem.c")]
     command += [str(p) for p in _sources()]
     command += [
         str(CORE / "test" / "kat.c"),
@@ -103,7 +104,7 @@ def _code_bytes(target: Target, where: Path) -> tuple[int, int]:
         ]
         command += ["-ffreestanding", "-I", str(CORE / "include")]
         if target.system:
-            command += ["-isystem", str(HERE / "board" / "include")]
+            command += ["-isystem", str(FREESTANDING)]
         _run(command, where)
         row = _run([f"{target.prefix}size", str(out)], where).splitlines()[1].split()
         text, static = text + int(row[0]), static + int(row[1]) + int(row[2])

@@ -20,6 +20,11 @@
 
 enum { BS_DELTA = (BS_Q - 1) / 256, BS_ETA = 21, BS_BATCH = 4 };
 
+/* Nothing below leaves the library; position-independent code then needs no offset table for it. */
+#if defined(__GNUC__)
+#pragma GCC visibility push(hidden)
+#endif
+
 /* Purposes of docs/wire.md section 2. */
 enum {
     BS_P_TERNARY = 1,
@@ -198,5 +203,9 @@ int bs_mul_packed(const uint8_t b[BS_PK_BYTES - BS_SEED_BYTES], int32_t x[BS_N])
 void bs_pack_c1(const int32_t x[BS_N], uint8_t *out);
 void bs_pack_c0(const int32_t *x, size_t count, uint8_t *out);
 void bs_pack_sk(const int32_t *x, size_t count, uint8_t *out);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 #endif
