@@ -59,6 +59,7 @@ class BrokerLink:
         self._client.on_connect = self._connect
         self._client.on_disconnect = self._disconnect
         self._client.on_message = self._message
+        self._client.on_subscribe = lambda *_: log.info("subscribed", shards=shards)
         self._client.on_publish = lambda _client, _data, mid, *_: self._published(mid)
         if config.user is not None:
             self._client.username_pw_set(config.user, _password(config))

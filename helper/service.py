@@ -5,18 +5,18 @@ by design.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from blindsight.channel import Channel, ChannelError, PeerTimeout, TlsFiles, tcp_listen, tls_listen
+from blindsight.channel.tcp import TcpListener
 from blindsight.helper.config import HelperConfig
 from blindsight.helper.keys import Keys, read_master
 from blindsight.helper.plans import Plans
 from blindsight.helper.programs import Programs
 from blindsight.helper.store import Store
 from blindsight.helper.worker import Load, Shares, Worker
-
-from blindsight.channel import Channel, ChannelError, PeerTimeout, TlsFiles, tcp_listen, tls_listen
-from blindsight.channel.tcp import TcpListener
 from blindsight.nn.plan import PlanError
 from blindsight.offline.store import StoreError
 from blindsight.service.engine import Engine, PairEngine
@@ -25,8 +25,9 @@ from blindsight.service.metrics import Metrics
 from blindsight.wire import WireError, jobs
 
 MakeEngine = Callable[[Channel, str], PairEngine]
-ACCEPT_S = 1.0
+ACCEPT_S = 0.5
 HANDOVER_S = 30.0
+STOP_S = 2.0
 
 
 class HelperService:
@@ -67,8 +68,9 @@ class HelperService:
         self._log.info("stopping")
         self._stop.set()
         self._listener.close()
+        deadline = time.monotonic() + STOP_S
         for thread in self._threads:
-            thread.join(2)
+            thread.join(max(0.0, deadline - time.monotonic()))
         self.metrics.close()
         self._log.info("stopped")
 

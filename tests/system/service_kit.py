@@ -379,6 +379,13 @@ class Process:
         assert self.process
         return self.process.wait(seconds)
 
+    def until(self, event: str, seconds: float = 20) -> None:
+        """Waits for a line of the log."""
+        deadline = time.monotonic() + seconds
+        while not any(e["event"] == event for e in self.events()):
+            assert time.monotonic() < deadline, f"no {event!r} in {self.log}"
+            time.sleep(0.02)
+
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         if self.process is None:
