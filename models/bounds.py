@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from blindsight.nn import kernels
+from blindsight.nn.cut import Conv
+from blindsight.nn.floatnet import FloatOp
+from blindsight.nn.linear import worst_error
 
 ACCUMULATOR = float(
     (1 << 29) - (1 << 16)
@@ -65,20 +68,15 @@ class Interval:
         return Interval(np.maximum(self.low, -most), np.minimum(self.high, most))
 
 
-def he_error(weight: np.ndarray, n: int = 2048) -> float:
-    """E of one linear layer in accumulator units, for any cut of it: a bound of DESIGN section 4's formula.
-
-    An answer accumulates at most ceil(fan-in * outputs / n) full weight polynomials; the largest possible
-    norms of that many coefficients are taken. sigma = 3.2, c0 keeps 32 of 50 bits, c1 38.
-    """
-    delta = float(1 << 18)
-    outputs = weight.shape[0]
-    fan = weight.size // outputs
-    polynomials = max(1, min(fan, math.ceil(fan * outputs / n)))
-    w = np.sort(np.abs(weight.astype(np.float64)).ravel())[::-1][: polynomials * n]
-    noise = 9 * 3.2 * float(np.sqrt((w * w).sum())) + float(w.sum()) / 2
-    rounding = 2.0**11 + 2.0**17 + 9 * 2.0**12 * math.sqrt(n / 18)
-    return 1 + (noise + rounding) / delta
+def he_error(weight: np.ndarray, op: FloatOp, source: tuple[int, ...]) -> float:
+    """E of one linear layer in accumulator units: DESIGN section 4's bound for the worst cut the planner may choose."""
+    if op.op == "linear":
+        conv = Conv(source[0], 1, 1, op.shape[0])
+    else:
+        a = op.attrs
+        c, h, w = source
+        conv = Conv(c, h, w, op.shape[0], a["kernel"], a["stride"], a["padding"], a["groups"])
+    return worst_error(conv, weight)
 
 
 def dropped_bits(bound: float, error: float, m: int, signed: bool) -> int:

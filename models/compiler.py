@@ -86,7 +86,7 @@ def compile_model(
 
     Args:
         calibration: uint8 (N, H, W, C) or (N, H, W); typical pictures, some hundred.
-        reveal: `top1`, `top5` (or any top K), `topk:K`, `logits` or `probabilities`.
+        reveal: `top1`, `topk` (five classes), `topk:K`, `logits` or `probabilities`.
         weight_bits: 8 to 16, or `auto`: the fewest that keep 99.5 % top-1 agreement in simulation.
         m: bits of an activation, 8 to 16.
 
@@ -164,6 +164,8 @@ def _per_channel(value: Sequence[float] | float, channels: int, name: str) -> tu
 def _reveal(mode: str, classes: int) -> Reveal:
     if mode in ("logits", "probabilities"):
         return Reveal(mode, classes)
+    if mode == "topk":
+        return Reveal(mode, min(5, classes))
     digits = mode.removeprefix("topk:").removeprefix("topk").removeprefix("top")
     if mode.startswith("top") and digits.isdigit() and 1 <= int(digits) <= classes:
         return Reveal("top1", 1) if digits == "1" else Reveal("topk", int(digits))

@@ -156,7 +156,6 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-    cudnn_enabled: bool = True,
 ) -> Sym:
     if mean is None or var is None or training:
         raise b.fail("a batch norm without running statistics: train with track_running_stats=True")
@@ -167,6 +166,38 @@ def batch_norm(
     if bias is not None:
         offset = offset + _constant(b, bias)
     return _affine(b, x, factor, offset)
+
+
+def aten_batch_norm(
+    b: Builder,
+    x: Sym,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = True,
+) -> Sym:
+    return batch_norm(b, x, mean, var, weight, bias, training, momentum, eps)
+
+
+def convolution(
+    b: Builder,
+    x: Sym,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Sym:
+    if transposed:
+        raise refuse(f"operation {b.place!r} (a transposed convolution)", "ConvTranspose2d")
+    return conv2d(b, x, weight, bias, stride, padding, dilation, groups)
 
 
 # --- elementwise ---
@@ -357,12 +388,20 @@ def dropout(b: Builder, x: Sym, p: float = 0.5, training: bool = True) -> Sym:
     return x
 
 
-def pad(b: Builder, x: Sym, pads: Sequence[int], mode: str = "constant", value: float | None = None) -> Sym:
+def pad(b: Builder, x: Sym, pads: Sequence[int], mode: Any = "constant", value: float | None = None) -> Sym:
+    if not isinstance(mode, str):  # constant_pad_nd(x, pads, value)
+        mode, value = "constant", mode
     if mode != "constant" or value not in (None, 0) or len(pads) > 4 or min(pads) < 0:
         raise b.fail("only zero padding of the picture is supported: use padding_mode='zeros'")
     left, right, top, bottom = (*pads, 0, 0)[:4]
     attrs = {"kernel": (1, 1), "stride": (1, 1), "padding": (top, left, bottom, right), "divisor": 1}
     return b.emit("avg_pool", [x], (*x.shape[:2], *_size(b, x, attrs)), attrs)
+
+
+def getitem(b: Builder, x: Any, index: Any) -> Any:
+    if isinstance(x, Sym):
+        raise refuse(f"operation {b.place!r} (a slice of an activation)", "getitem")
+    return x[index]
 
 
 def size(b: Builder, x: Sym, dim: int | None = None) -> Any:
@@ -523,7 +562,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "conv2d": conv2d,
     "linear": linear,
     "addmm": addmm,
+    "convolution": convolution,
     "batch_norm": batch_norm,
+    "aten.batch_norm": aten_batch_norm,
+    "native_batch_norm_legit_no_training": lambda b, x, w, o, m, v, momentum, eps: (
+        batch_norm(b, x, m, v, w, o, eps=eps),
+    ),
     "relu": relu,
     "clamp": clamp,
     "clamp_min": clamp,
@@ -537,6 +581,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("div", "truediv", "itruediv", "divide", "true_divide"), div),
     **dict.fromkeys(("neg", "negative"), neg),
     "max_pool2d": max_pool2d,
+    "max_pool2d_with_indices": lambda b, *a, **k: (max_pool2d(b, *a, **k),),
     "avg_pool2d": avg_pool2d,
     "adaptive_avg_pool2d": adaptive_avg_pool2d,
     "adaptive_max_pool2d": adaptive_max_pool2d,
@@ -550,7 +595,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         ("contiguous", "clone", "detach", "to", "float", "alias", "type_as", "lift_fresh_copy"), identity
     ),
     **dict.fromkeys(("dropout", "dropout2d", "feature_dropout", "alpha_dropout"), dropout),
-    "pad": pad,
+    **dict.fromkeys(("pad", "constant_pad_nd"), pad),
+    "getitem": getitem,
     "size": size,
     "sym_size": size,
     "dim": lambda b, x: len(x.shape),

@@ -197,7 +197,9 @@ class Lowering:
                 interval = x.interval.convolve(w, wide, a["stride"], a["padding"], a["groups"])
             else:
                 interval = x.interval.multiply(w, wide)
-            made = Value(op.out, op.shape, scale, interval, he_error(w), self.seen[op.out], op.out)
+            made = Value(
+                op.out, op.shape, scale, interval, he_error(w, op, x.shape), self.seen[op.out], op.out
+            )
             bound, how = self.bound(made)
             if max(bound, float(np.abs(b).max(initial=0))) < ACCUMULATOR:
                 break

@@ -9,6 +9,7 @@ there is refused by name.
 from __future__ import annotations
 
 import copy
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -174,9 +175,11 @@ def function_name(node: fx.Node) -> str:
     """One name for all spellings: F.relu, torch.relu, x.relu(), x.relu_(), aten.relu.default are `relu`."""
     target: Any = node.target
     if isinstance(target, torch._ops.OpOverload):
-        name = target._schema.name.split("::")[-1]
+        name = str(target._schema.name).split("::")[-1]
     else:
-        name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+        name = target if isinstance(target, str) else str(getattr(target, "__name__", target))
+    if name == "batch_norm" and isinstance(target, torch._ops.OpOverload | types.BuiltinFunctionType):
+        name = "aten.batch_norm"  # its arguments stand in another order than those of torch.nn.functional
     return name if name.startswith("__") else name.rstrip("_").lstrip("_")
 
 
