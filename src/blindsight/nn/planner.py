@@ -22,7 +22,7 @@ import numpy as np
 from blindsight.nn.cut import MAX_USES, Block, Conv, Cut, Tiles, axes, slot_size
 from blindsight.nn.ops import Add, Concat, Op, Reshape, SumPool, WeightedOp
 from blindsight.nn.plan import Plan, load_plan
-from blindsight.params import LINEAR, LOGITS, RingParams
+from blindsight.params import CONCEALED, LINEAR, LOGITS, RingParams
 
 PASS_POLYNOMIALS = 4096  # encrypted inputs at the cloud at once
 CALL_ANSWERS = 1024  # answers in one message
@@ -197,10 +197,10 @@ def exposed(plan: Plan) -> set[str]:
 
 def layers(plan: Plan, ops: Sequence[WeightedOp], batch: int) -> list[Layer]:
     """Ring and cut of each operation; both parties find the same."""
-    fine = exposed(plan)
+    fine, usual = exposed(plan), CONCEALED if plan.deployment == "concealed" else LINEAR
     out = []
     for op in ops:
-        ring = LOGITS if op.out in fine else LINEAR
+        ring = LOGITS if op.out in fine else usual
         conv = Conv.of(op, plan.op(op.inputs[0]).shape)
         out.append(Layer(op, ring, choose(conv, batch, Costs.of(ring))))
     return out
