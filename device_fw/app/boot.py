@@ -1,4 +1,5 @@
-"""Runs before main.py on a board: nothing may fail here, or the board cannot be repaired over the serial line."""
+"""Runs before main.py on a board: nothing may fail here, or the board cannot be repaired over the serial
+line."""
 
 import gc
 

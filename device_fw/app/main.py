@@ -1,4 +1,5 @@
-"""Start the device: `micropython main.py DEVICE_DIR`, or from boot on a board (directory /bs, else the flash root).
+"""Start the device: `micropython main.py DEVICE_DIR`, or from boot on a board (directory /bs, else the flash
+root).
 
 A file hook.py beside this one (or in DEVICE_DIR) may define on_result(label, index).
 """
@@ -32,8 +33,8 @@ def main():
     where = directory()
     sys.path.append(where or "/")
     try:
-        # Large modules before the buffers and these before the rest: compiling takes five times a file's size from
-        # the heap, and what it leaves behind lies in pieces.
+        # Large modules before the buffers and these before the rest: compiling takes five times a file's size
+        # from the heap, and what it leaves behind lies in pieces.
         from bsdev import config, mqtt  # noqa: F401
 
         cfg = config.load(where)
@@ -54,7 +55,12 @@ def main():
     except ValueError as e:
         print("blindsight: " + str(e), file=sys.stderr)
         sys.exit(2)
-    device.run()
+    try:
+        device.run()
+    except Exception as e:
+        from bsdev import power
+
+        power.recover(e)
 
 
 main()

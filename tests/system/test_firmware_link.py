@@ -289,6 +289,15 @@ def test_hook(bench: Bench) -> None:
     assert [e["got"] for e in device.of("hook")] == [f"{lab.LABELS[want]} {want}"]
 
 
+def test_failing_hook_loses_no_answer(bench: Bench) -> None:
+    bench.build(2)
+    (bench.provision.path / "hook.py").write_text("def on_result(label, index):\n    raise KeyError(index)\n")
+    device = bench.start()
+    assert device.wait() == 0, device.stderr
+    bench.check(device)
+    assert len(device.of("hook")) == 2
+
+
 def test_silent_broker_is_left(bench: Bench) -> None:
     """A broker that stops answering pings is given up and found again."""
     bench.build(2, count=0, interval_s=600, keepalive_s=1, timeout_s=1)

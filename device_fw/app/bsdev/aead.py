@@ -1,7 +1,7 @@
 """Opening a sealed result share: XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03; Poly1305 of RFC 8439).
 
-The device only opens, never seals. The one-time Poly1305 key serves a single message; its arithmetic is Python's
-integers and not constant-time, which tells a listener of timings at most about a key that is spent.
+The device only opens, never seals. The one-time Poly1305 key serves a single message; its arithmetic is
+Python's integers and not constant-time, which tells a listener of timings at most about a key that is spent.
 """
 
 import struct

@@ -1,8 +1,10 @@
-"""What comes down: receipts, results, failures (docs/wire.md, section 5). Parsing and opening, no side effects.
+"""What comes down: receipts, results, failures (docs/wire.md, section 5). Parsing and opening, no side
+effects.
 
-A result is the sum of two shares of the same attempt: the attempt number stands in the clear beside the cloud's share
-and is bound into the helper's sealed one, so shares of different attempts never add up; neither server alone can read
-the sum. A cloud that sends another share than the right one changes the answer (semi-honest model), never learns it.
+A result is the sum of two shares of the same attempt: the attempt number stands in the clear beside the
+cloud's share and is bound into the helper's sealed one, so shares of different attempts never add up; neither
+server alone can read the sum. A cloud that sends another share than the right one changes the answer
+(semi-honest model), never learns it.
 """
 
 import struct
@@ -30,7 +32,8 @@ def failure(body):
 
 
 def open_result(body, cfg, pic):
-    """(attempt, values): the revealed numbers mod 2^32; ValueError says why a message is not this picture's result."""
+    """(attempt, values): the revealed numbers mod 2^32; ValueError says why a message is not this picture's
+    result."""
     if len(body) < 7:
         raise ValueError("result too short")
     attempt, reveal, count = struct.unpack_from("<IBH", body, 0)
@@ -52,7 +55,8 @@ def open_result(body, cfg, pic):
 
 
 def classify(values, cfg):
-    """(index, label, extra): the class, its label ("" when unnamed) and, past top1, what else was revealed."""
+    """(index, label, extra): the class, its label ("" when unnamed) and, past top1, what else was
+    revealed."""
     extra = {}
     if cfg.reveal in ("top1", "topk"):
         index = values[0]

@@ -30,7 +30,8 @@ class Camera:
 
 
 def make(options, shape, directory):
-    """The camera that config.json names. options: its `camera` object; shape: the model's (height, width, channels)."""
+    """The camera that config.json names. options: its `camera` object; shape: the model's (height, width,
+    channels)."""
     kind = options.get("kind", "replay")
     if kind == "esp32":
         from bsdev.camera_esp32 import Esp32

@@ -8,8 +8,9 @@ from bsdev.camera import Camera
 class Esp32(Camera):
     """The `camera` module of micropython-camera-API firmware builds (OV2640, OV5640), in RGB565 or greyscale.
 
-    Written to that module's published interface (Camera, capture, free_buffer, pixel_width, pixel_height); not yet
-    run on a sensor. options: {"format": "rgb565"|"gray8", "frame_size": "QVGA", "pins": {constructor keywords}}.
+    Written to that module's published interface (Camera, capture, free_buffer, pixel_width, pixel_height);
+    not yet run on a sensor. options: {"format": "rgb565"|"gray8", "frame_size": "QVGA", "pins": {constructor
+    keywords}}.
     """
 
     def __init__(self, options):

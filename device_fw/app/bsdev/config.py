@@ -1,6 +1,8 @@
-"""Reads and checks config.json, secret.bin and pk.bin of the device directory, once at start; then it is unloaded.
+"""Reads and checks config.json, secret.bin and pk.bin of the device directory, once at start; then it is
+unloaded.
 
-The directory is the only thing that makes one device differ from another; provisioning writes it, MQTT never does.
+The directory is the only thing that makes one device differ from another; provisioning writes it, MQTT never
+does.
 """
 
 from bsdev import labels
@@ -33,7 +35,9 @@ _DEFAULTS = {
 def _name(text, extra, limit, what):
     ok = isinstance(text, str) and 0 < len(text) <= limit
     if not ok or any(not ("a" <= c <= "z" or "0" <= c <= "9" or c in extra) for c in text):
-        raise ConfigError("config.json: " + what + " is 1 to " + str(limit) + " characters of [a-z0-9" + extra + "]")
+        raise ConfigError(
+            "config.json: " + what + " is 1 to " + str(limit) + " characters of [a-z0-9" + extra + "]"
+        )
     return text
 
 
@@ -75,10 +79,21 @@ def load(directory):
     if cfg.channels not in (1, 3):
         raise ConfigError("config.json: channels is 1 or 3")
     for name, low, high in (
-        ("height", 1, 4096), ("width", 1, 4096), ("polys_per_block", 1, 16), ("epoch", 0, 0xFFFFFFFF),
-        ("interval_s", 0, 604800), ("count", 0, 1 << 30), ("max_pending", 1, 64), ("retry_s", 0.05, 86400),
-        ("retry_max_s", 0.05, 86400), ("backoff_s", 0.01, 3600), ("backoff_max_s", 0.01, 3600),
-        ("keepalive_s", 1, 65535), ("timeout_s", 1, 600), ("watchdog_s", 0, 600), ("awake_s", 0, 3600),
+        ("height", 1, 4096),
+        ("width", 1, 4096),
+        ("polys_per_block", 1, 16),
+        ("epoch", 0, 0xFFFFFFFF),
+        ("interval_s", 0, 604800),
+        ("count", 0, 1 << 30),
+        ("max_pending", 1, 64),
+        ("retry_s", 0.05, 86400),
+        ("retry_max_s", 0.05, 86400),
+        ("backoff_s", 0.01, 3600),
+        ("backoff_max_s", 0.01, 3600),
+        ("keepalive_s", 1, 65535),
+        ("timeout_s", 1, 600),
+        ("watchdog_s", 0, 600),
+        ("awake_s", 0, 3600),
         ("output_scale_bits", 0, 31),
     ):
         _number(values, name, low, high)

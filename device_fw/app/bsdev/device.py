@@ -1,14 +1,15 @@
 """The device's life: take a picture, send it until it is accepted, open the answer, sleep.
 
-One thread, one loop. Everything a step must not lose is on flash before the step is acknowledged, so the loop may be
-killed anywhere and starts again from the store.
+One thread, one loop. Everything a step must not lose is on flash before the step is acknowledged, so the loop
+may be killed anywhere and starts again from the store.
 """
 
 import gc
 import json
 import time
 
-from bsdev.mqtt import Link  # the largest modules first: compiling one takes five times its size from the heap
+# The largest modules first: compiling one takes five times its size from the heap.
+from bsdev.mqtt import Link
 from bsdev.store import Store
 from bsdev.frame import Resizer
 from bsdev import VERSION, camera, power
@@ -25,10 +26,11 @@ except ImportError:  # no `network` module
 
 
 class Device:
-    """cfg: Settings; sender: the Sender made for it; on_result(label, index) is called for every answered picture.
+    """cfg: Settings; sender: the Sender made for it; on_result(label, index) is called for every answered
+    picture.
 
-    An answer is handed out at least once (again after a power cut between hook and acknowledgement); its image id in
-    the event tells repeats apart.
+    An answer is handed out at least once (again after a power cut between hook and acknowledgement); its
+    image id in the event tells repeats apart.
     """
 
     def __init__(self, cfg, sender, on_result=None):
@@ -64,6 +66,10 @@ class Device:
             return False
         return self.inbox.capture or (self._more() and left(self._next_capture) <= 0)
 
+    def _read(self, buf, offset):
+        self.feed()
+        self.camera.read_into(buf, offset)
+
     def _capture(self):
         self._next_capture = after(self.interval)
         self.inbox.capture = False
@@ -71,7 +77,7 @@ class Device:
             image, seed = self._new_id()
             try:
                 self.camera.capture(self.store.frames)
-                pic = self.store.add(image, seed, lambda write: self.resizer.run(self.camera.read_into, write))
+                pic = self.store.add(image, seed, lambda write: self.resizer.run(self._read, write))
             finally:
                 self.camera.release()
         except OSError as e:  # no radio, no frame, no room: the next interval tries again
@@ -85,8 +91,15 @@ class Device:
         start = time.ticks_ms()
         sent = self.sender.send(pic, self.link, self.prefix, self.store)
         patience(self.cfg, pic)
-        event("published", image=pic.id, frame=pic.frame, bytes=sent, blocks=self.sender.layout.blocks,
-              ms=-left(start), resend=pic.sends > 1)
+        event(
+            "published",
+            image=pic.id,
+            frame=pic.frame,
+            bytes=sent,
+            blocks=self.sender.layout.blocks,
+            ms=-left(start),
+            resend=pic.sends > 1,
+        )
         self.heap()
 
     def _remind(self, pic):
@@ -96,7 +109,8 @@ class Device:
         event("reminded", image=pic.id, frame=pic.frame)
 
     def heap(self):
-        """peak: the most allocated at any sample, garbage included; live: the most in use after a collection."""
+        """peak: the most allocated at any sample, garbage included; live: the most in use after a
+        collection."""
         peak = self.sender.heap_peak = max(self.sender.heap_peak, gc.mem_alloc())
         gc.collect()
         self.live = max(self.live, gc.mem_alloc())
@@ -117,7 +131,12 @@ class Device:
                 pic.due = time.ticks_ms()
 
     def _status(self, state):
-        status = {"state": state, "version": VERSION, "boot": self.store.boot, "pending": len(self.store.pictures)}
+        status = {
+            "state": state,
+            "version": VERSION,
+            "boot": self.store.boot,
+            "pending": len(self.store.pictures),
+        }
         self.link.publish(self.prefix + "/status", json.dumps(status).encode(), True)
 
     def _step(self):
@@ -156,7 +175,8 @@ class Device:
         return None
 
     def run(self):
-        """Runs until `count` pictures are answered, a reboot is asked for, or deep sleep (each ends the process)."""
+        """Runs until `count` pictures are answered, a reboot is asked for, or deep sleep (each ends the
+        process)."""
         failures = 0
         awake = after(self.cfg.awake_s)
         why = None

@@ -1,10 +1,10 @@
 """The three ingest modes: one polynomial (or 1,024-byte slot) of a picture at a time, in RAM for one.
 
-Adversary: whoever records the network, and the cloud. Assumption: ring-LWE for ternary secrets, N = 1024, 26-bit q
-(HomomorphicEncryption.org guideline of 2024, 128 bits) for `rlwe` and `rlwe-sk`, AES-128 for `aes`; ChaCha20 expands
-the per-image seed. The encryption is BFV's (Fan and Vercauteren, eprint 2012/144, section 3) with coefficient
-encoding; rounding the ciphertext is post-processing. A seed is used for one picture: encrypting other pixels under
-the same seed leaks both, so the store keeps seed and pixels together.
+Adversary: whoever records the network, and the cloud. Assumption: ring-LWE for ternary secrets, N = 1024,
+26-bit q (HomomorphicEncryption.org guideline of 2024, 128 bits) for `rlwe` and `rlwe-sk`, AES-128 for `aes`;
+ChaCha20 expands the per-image seed. The encryption is BFV's (Fan and Vercauteren, eprint 2012/144, section 3)
+with coefficient encoding; rounding the ciphertext is post-processing. A seed is used for one picture:
+encrypting other pixels under the same seed leaks both, so the store keeps seed and pixels together.
 """
 
 from bsdev.settings import RLWE, RLWE_SK

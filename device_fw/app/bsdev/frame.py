@@ -1,10 +1,12 @@
 # ruff: noqa: F821 - ptr8 and ptr32 are viper types
-"""Frame to model input: pixel format, crop, resize. The same file runs on a board, a Pi and the host: same bits.
+"""Frame to model input: pixel format, crop, resize. The same file runs on a board, a Pi and the host: same
+bits.
 
-Integers only. RGB565 widens by repeating its top bits; grey = (77 R + 150 G + 29 B + 128) >> 8. The resize is an exact
-area average: in units where a source row is D high and an output row S high (S rows in, D rows out), every overlap is
-an integer, so an output pixel is (sum of w_y * w_x * pixel + S_y*S_x/2) // (S_y*S_x), rounding half up. It serves
-enlarging too, and is the identity when the sizes agree. Rows stream through: RAM is two source rows and one row of sums.
+Integers only. RGB565 widens by repeating its top bits; grey = (77 R + 150 G + 29 B + 128) >> 8. The resize is
+an exact area average: in units where a source row is D high and an output row S high (S rows in, D rows out),
+every overlap is an integer, so an output pixel is (sum of w_y * w_x * pixel + S_y*S_x/2) // (S_y*S_x),
+rounding half up. It serves enlarging too, and is the identity when the sizes agree. Rows stream through: RAM
+is two source rows and one row of sums.
 
     resize(frame, "rgb565", (160, 120), (32, 32, 3)) -> bytes      whole frames in memory (Pi, host, tests)
     Resizer(...).run(read_into, emit)                              streaming (board)
@@ -23,7 +25,7 @@ except ImportError:  # CPython runs the viper source as ordinary Python
 
     ptr8 = ptr32 = object
 
-# format -> (bytes a pixel, conversion code to 1 channel, to 3 channels); rgb565 is high byte first, as OV sensors send
+# format -> (bytes a pixel, conversion code to 1 channel, to 3 channels); rgb565 is high byte first, as sensors send
 FORMATS = {"gray8": (1, 0, 2), "rgb888": (3, 3, 1), "rgb565": (2, 4, 5), "rgb565le": (2, 6, 7)}
 
 
@@ -106,7 +108,8 @@ def _clear(acc: ptr32, n: int):
 
 
 def centre_crop(size, out):
-    """The largest centred (x, y, w, h) of a (width, height) frame with the aspect ratio of out = (h, w, c)."""
+    """The largest centred (x, y, w, h) of a (width, height) frame with the aspect ratio of out = (h, w,
+    c)."""
     width, height = size
     h, w = out[0], out[1]
     if width * h > height * w:
@@ -119,8 +122,8 @@ def centre_crop(size, out):
 class Resizer:
     """Streams frames of one format and size to the model's (height, width, channels); buffers allocated once.
 
-    fmt: a key of FORMATS; size: (width, height); out: (height, width, channels), channels 1 or 3; crop: (x, y, w, h)
-    or None for the centred one of the model's aspect ratio. ValueError names what does not fit.
+    fmt: a key of FORMATS; size: (width, height); out: (height, width, channels), channels 1 or 3; crop: (x,
+    y, w, h) or None for the centred one of the model's aspect ratio. ValueError names what does not fit.
     """
 
     def __init__(self, fmt, size, out, crop=None):
@@ -148,7 +151,8 @@ class Resizer:
         self.size = array("I", (w, out[1], out[2]))
 
     def run(self, read_into, emit):
-        """read_into(buf, offset) fills buf from the frame; emit(row) takes each output row (width*channels bytes)."""
+        """read_into(buf, offset) fills buf from the frame; emit(row) takes each output row (width*channels
+        bytes)."""
         columns, rows = self.crop
         out_rows = self.out[0]
         n = len(self._result)
@@ -175,7 +179,8 @@ class Resizer:
 
 
 def resize(frame, fmt, size, out, crop=None):
-    """A whole frame (bytes of fmt, size = (width, height)) to model input: bytes of out = (height, width, channels)."""
+    """A whole frame (bytes of fmt, size = (width, height)) to model input: bytes of out = (height, width,
+    channels)."""
     view = memoryview(frame)
     resizer = Resizer(fmt, size, out, crop)
     if len(view) != resizer.frame_bytes:

@@ -1,9 +1,9 @@
 """What the broker brings: commands, receipts, results, failures.
 
-Adversary: whoever can publish to this device's topics (the cloud and its broker). A command can ask for a picture, an
-interval or a reboot, never change keys, hosts or code. A receipt must name the manifest; a result must open under its
-own key; anything else changes nothing. handle() returns only when what it learnt is on flash: the link acknowledges
-to the broker after it.
+Adversary: whoever can publish to this device's topics (the cloud and its broker). A command can ask for a
+picture, an interval or a reboot, never change keys, hosts or code. A receipt must name the manifest; a result
+must open under its own key; anything else changes nothing. handle() returns only when what it learnt is on
+flash: the link acknowledges to the broker after it.
 """
 
 from bsdev import answer
@@ -16,7 +16,8 @@ RETRIABLE = (1, 2, 4, 5)  # failure codes worth a new id; 3 (model, plan) and 6 
 class Inbox:
     """new_id() -> (image id, seed) for pictures sent anew; hook(label, index) or None for answers.
 
-    `capture`, `reboot`: asked for by a command; `interval`: seconds asked for, or None. The main loop clears them.
+    `capture`, `reboot`: asked for by a command; `interval`: seconds asked for, or None. The main loop clears
+    them.
     """
 
     def __init__(self, cfg, prefix, store, new_id, hook):
@@ -78,7 +79,10 @@ class Inbox:
         index, label, extra = answer.classify(values, self.cfg)
         event("result", image=pic.id, frame=pic.frame, index=index, label=label, attempt=attempt, **extra)
         if self.hook:
-            self.hook(label, index)
+            try:
+                self.hook(label, index)
+            except Exception as e:  # the owner's code; the answer counts as delivered
+                event("hook", image=pic.id, reason=str(e))
         self.store.drop(pic)
 
     def _failed(self, pic, code, reason):

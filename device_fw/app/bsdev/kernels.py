@@ -2,12 +2,12 @@
 """The lattice arithmetic of one picture, in viper: no C, the same bits on 32- and 64-bit ports.
 
 Ring: Z_q[X]/(X^1024 + 1), q = 67104769 = 2^26 - 2^12 + 1. A polynomial is an array of 1,024 unsigned 32-bit
-words. Viper integers are as wide as the machine: wherever a sum may leave 32 bits the code masks it, so that the
-high half a 64-bit port would keep never matters. Products use 16-bit halves because viper has no multiply-high:
-h = vh*wh + (vh*wl >> 16) + (vl*wh >> 16) is floor(v*w'/2^32) short by less than 3.
+words. Viper integers are as wide as the machine: wherever a sum may leave 32 bits the code masks it, so that
+the high half a 64-bit port would keep never matters. Products use 16-bit halves because viper has no
+multiply-high: h = vh*wh + (vh*wl >> 16) + (vl*wh >> 16) is floor(v*w'/2^32) short by less than 3.
 
-Everything that touches u, s, an error or a pixel runs in constant time (masks, no branch, no table look-up that
-depends on them). The one exception is the uniform sampler: its output `a` is public.
+Everything that touches u, s, an error or a pixel runs in constant time (masks, no branch, no table look-up
+that depends on them). The one exception is the uniform sampler: its output `a` is public.
 
 Viper functions take at most four arguments and keep only their first locals in registers.
 """
@@ -17,7 +17,8 @@ import micropython
 
 @micropython.viper
 def rounds(x: ptr32, order: ptr8):
-    """The 20 ChaCha rounds in place; `order`: the 32 state indices of a double round's eight quarter rounds."""
+    """The 20 ChaCha rounds in place; `order`: the 32 state indices of a double round's eight quarter
+    rounds."""
     a = uint(0)
     b = uint(0)
     d = uint(0)
@@ -54,7 +55,8 @@ def rounds(x: ptr32, order: ptr8):
 
 @micropython.viper
 def chacha(out: ptr32, state: ptr32, order: ptr8, blocks: int):
-    """`blocks` ChaCha20 key-stream blocks (RFC 8439) from `state` into `out`; the counter in word 12 advances."""
+    """`blocks` ChaCha20 key-stream blocks (RFC 8439) from `state` into `out`; the counter in word 12
+    advances."""
     while blocks:
         i = 0
         while i < 16:
@@ -93,8 +95,12 @@ def ntt(x: ptr32, w: ptr32, ws: ptr16):
                 x = ptr32(k)
                 y = ptr32(k + t4)
                 v = y[0]
-                h = (v >> 16) * wh + int((uint(v >> 16) * uint(wl)) >> 16) + int((uint(v & 0xffff) * uint(wh)) >> 16)
-                v = (v * wi - h * q) & 0x3fffffff
+                h = (
+                    (v >> 16) * wh
+                    + int((uint(v >> 16) * uint(wl)) >> 16)
+                    + int((uint(v & 0xFFFF) * uint(wh)) >> 16)
+                )
+                v = (v * wi - h * q) & 0x3FFFFFFF
                 h = x[0] - q4
                 h += (h >> 31) & q4
                 x[0] = h + v
@@ -122,7 +128,8 @@ def ntt(x: ptr32, w: ptr32, ws: ptr16):
 def intt(x: ptr32, w: ptr32, ws: ptr16):
     """Inverse NTT in place, input and output [0, q).
 
-    It reads the forward table backwards: psi^-brv(m+i) = -psi^brv(2m-1-i), the sign taken into the subtraction.
+    It reads the forward table backwards: psi^-brv(m+i) = -psi^brv(2m-1-i), the sign taken into the
+    subtraction.
     """
     q = 67104769
     q4 = 4 * q
@@ -145,8 +152,12 @@ def intt(x: ptr32, w: ptr32, ws: ptr16):
                 r = h + v - q4
                 x[0] = r + ((r >> 31) & q4)
                 v = v - h + q4
-                h = (v >> 16) * wh + int((uint(v >> 16) * uint(wl)) >> 16) + int((uint(v & 0xffff) * uint(wh)) >> 16)
-                y[0] = (v * wi - h * q) & 0x3fffffff
+                h = (
+                    (v >> 16) * wh
+                    + int((uint(v >> 16) * uint(wl)) >> 16)
+                    + int((uint(v & 0xFFFF) * uint(wh)) >> 16)
+                )
+                y[0] = (v * wi - h * q) & 0x3FFFFFFF
                 k += 4
             k += t4
             i -= 1
@@ -161,8 +172,8 @@ def intt(x: ptr32, w: ptr32, ws: ptr16):
     while k < e:
         x = ptr32(k)
         v = x[0]
-        h = (v >> 16) * wh + int((uint(v >> 16) * uint(wl)) >> 16) + int((uint(v & 0xffff) * uint(wh)) >> 16)
-        v = (v * wi - h * q) & 0x3fffffff
+        h = (v >> 16) * wh + int((uint(v >> 16) * uint(wl)) >> 16) + int((uint(v & 0xFFFF) * uint(wh)) >> 16)
+        v = (v * wi - h * q) & 0x3FFFFFFF
         v -= 2 * q
         v += (v >> 31) & (2 * q)
         v -= q
@@ -175,19 +186,19 @@ def intt(x: ptr32, w: ptr32, ws: ptr16):
 def pmul(x: ptr32, y: ptr32):
     """x[i] = x[i] * y[i] mod q, inputs and outputs in [0, q).
 
-    With h = floor(x*y / 2^26), within 3, the quotient by q = 2^26 - 2^12 + 1 is h + (h >> 14), at most one above
-    and six below the true one: the remainder, one q added, lies in [0, 8q).
+    With h = floor(x*y / 2^26), within 3, the quotient by q = 2^26 - 2^12 + 1 is h + (h >> 14), at most one
+    above and six below the true one: the remainder, one q added, lies in [0, 8q).
     """
     q = 67104769
     i = 0
     while i < 1024:
         v = x[i]
         w = y[i]
-        wl = (w << 6) & 0xffff
+        wl = (w << 6) & 0xFFFF
         wh = w >> 10
-        h = (v >> 16) * wh + int((uint(v >> 16) * uint(wl)) >> 16) + int((uint(v & 0xffff) * uint(wh)) >> 16)
+        h = (v >> 16) * wh + int((uint(v >> 16) * uint(wl)) >> 16) + int((uint(v & 0xFFFF) * uint(wh)) >> 16)
         h = h + (h >> 14) - 1
-        v = ((v * w - h * q) & 0x3fffffff) - 4 * q
+        v = ((v * w - h * q) & 0x3FFFFFFF) - 4 * q
         v += (v >> 31) & (4 * q)
         v -= 2 * q
         v += (v >> 31) & (2 * q)
@@ -214,10 +225,10 @@ def ternary(dst: ptr32, stream: ptr16, words: int):
             f3 = 3 * f3 + (f2 >> 16)
             v = (f3 >> 16) - 1
             dst[i] = v + ((v >> 31) & q)
-            f0 = f0 & 0xffff
-            f1 = f1 & 0xffff
-            f2 = f2 & 0xffff
-            f3 = f3 & 0xffff
+            f0 = f0 & 0xFFFF
+            f1 = f1 & 0xFFFF
+            f2 = f2 & 0xFFFF
+            f3 = f3 & 0xFFFF
             i += 1
         dst = ptr32(int(dst) + 32)
         stream = ptr16(int(stream) + 8)
@@ -228,8 +239,8 @@ def ternary(dst: ptr32, stream: ptr16, words: int):
 def add_error(dst: ptr32, stream: ptr32, groups: int):
     """Add a centred-binomial error (eta = 21) to 32 coefficients a group; 42 words of stream each.
 
-    Bit-sliced: seven words go through four full adders into three planes, and these into six accumulators whose
-    bit j counts the ones at bit j. Input [0, q), output [0, q).
+    Bit-sliced: seven words go through four full adders into three planes, and these into six accumulators
+    whose bit j counts the ones at bit j. Input [0, q), output [0, q).
     """
     q = 67104769
     while groups:
@@ -278,8 +289,14 @@ def add_error(dst: ptr32, stream: ptr32, groups: int):
             k += 1
         i = 0
         while i < 32:
-            s = (((p0 >> i) & 1) | (((p1 >> i) & 1) << 1) | (((p2 >> i) & 1) << 2)
-                 | (((p3 >> i) & 1) << 3) | (((p4 >> i) & 1) << 4) | (((p5 >> i) & 1) << 5))
+            s = (
+                ((p0 >> i) & 1)
+                | (((p1 >> i) & 1) << 1)
+                | (((p2 >> i) & 1) << 2)
+                | (((p3 >> i) & 1) << 3)
+                | (((p4 >> i) & 1) << 4)
+                | (((p5 >> i) & 1) << 5)
+            )
             s = dst[i] + s - 21
             s += (s >> 31) & q
             s -= q
@@ -314,10 +331,11 @@ def negate(dst: ptr32):
 
 @micropython.viper
 def take_uniform(dst: ptr32, done: int, stream: ptr32, words: int) -> int:
-    """Append the words of `stream` that are below q after masking to 26 bits; returns how many `dst` holds now."""
+    """Append the words of `stream` that are below q after masking to 26 bits; returns how many `dst` holds
+    now."""
     i = 0
     while i < words:
-        v = stream[i] & 0x3ffffff
+        v = stream[i] & 0x3FFFFFF
         if v < 67104769:
             if done < 1024:
                 dst[done] = v
@@ -351,13 +369,13 @@ def pack(dst: ptr8, src: ptr32, n: int, drop: int) -> int:
         acc = acc | ((src[i] >> drop) << bits)
         bits += width
         while bits >= 8:
-            dst[0] = acc & 0xff
+            dst[0] = acc & 0xFF
             dst = ptr8(int(dst) + 1)
             acc >>= 8
             bits -= 8
         i += 1
     if bits:
-        dst[0] = acc & 0xff
+        dst[0] = acc & 0xFF
         dst = ptr8(int(dst) + 1)
     return int(dst) - base
 

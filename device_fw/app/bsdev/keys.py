@@ -1,8 +1,8 @@
 """Keys and randomness of the device (docs/wire.md, sections 1 and 2).
 
-Adversary: anyone on the network and the cloud; the helper shares the device secret and is trusted with it. Every key
-is derived for one purpose. HMAC: RFC 2104, HKDF: RFC 5869, ChaCha20: RFC 8439, key erasure after each request:
-Bernstein, "Fast-key-erasure random-number generators", 2017.
+Adversary: anyone on the network and the cloud; the helper shares the device secret and is trusted with it.
+Every key is derived for one purpose. HMAC: RFC 2104, HKDF: RFC 5869, ChaCha20: RFC 8439, key erasure after
+each request: Bernstein, "Fast-key-erasure random-number generators", 2017.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from array import array
 from bsdev import kernels
 
 # State indices of the eight quarter rounds of a double round.
-ORDER = bytes((0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 5, 10, 15, 1, 6, 11, 12, 2, 7, 8, 13, 3, 4, 9, 14))
+ORDER = bytes.fromhex("0004080c0105090d02060a0e03070b0f00050a0f01060b0c0207080d0304090e")
 
 U, E0, E1, RESULT, SALT, NONCE, PUBLIC = 1, 2, 3, 4, 5, 6, 7
 SECRET, UNIFORM = 16, 18
@@ -81,10 +81,11 @@ class Stream:
 
 
 class Drbg:
-    """Per-image seeds and image ids: ChaCha20 keyed from the system's entropy, fresh entropy mixed in every time.
+    """Per-image seeds and image ids: ChaCha20 keyed from the system's entropy, fresh entropy mixed in every
+    time.
 
-    `radio_on` is asked before each draw: on an ESP32 the hardware generator is only random while the radio runs
-    (ESP-IDF, "Random Number Generation"); without it the draw is refused with an OSError.
+    `radio_on` is asked before each draw: on an ESP32 the hardware generator is only random while the radio
+    runs (ESP-IDF, "Random Number Generation"); without it the draw is refused with an OSError.
     """
 
     def __init__(self, radio_on, stream):

@@ -1,4 +1,5 @@
-"""config.json without its labels in RAM: a thousand class names would take half the heap, so they stay on flash.
+"""config.json without its labels in RAM: a thousand class names would take half the heap, so they stay on
+flash.
 
 `load(path)` reads everything else; `Labels` finds one name by its index when an answer comes.
 """
@@ -42,7 +43,8 @@ def _bytes(f):
 
 
 def _find(path):
-    """(offset of the `[` of the top-level "labels" array, offset past its `]`, strings in it), or (0, 0, 0)."""
+    """(offset of the `[` of the top-level "labels" array, offset past its `]`, strings in it), or (0, 0,
+    0)."""
     scan = _Scanner()
     at = begin = count = 0
     text = b""  # the current string at depth 1, cut to 8 bytes
@@ -118,7 +120,8 @@ class Labels:
 
 
 def load(path):
-    """The object in a JSON file; its `labels`, a list of strings, as Labels. OSError, ValueError as json.load."""
+    """The object in a JSON file; its `labels`, a list of strings, as Labels. OSError, ValueError as
+    json.load."""
     begin, end, count = _find(path)
     with open(path, "rb") as f:
         values = json.load(_Without(f, begin, end))

@@ -1,9 +1,10 @@
-"""An MQTT 3.1.1 link: one persistent session, QoS 1, publishes streamed piece by piece, TLS with CERT_REQUIRED.
+"""An MQTT 3.1.1 link: one persistent session, QoS 1, publishes streamed piece by piece, TLS with
+CERT_REQUIRED.
 
-Publishing is one message at a time: begin, write..., end (which waits for the PUBACK). Incoming messages go to
-`on_message(topic, payload, retained)` whenever the link waits, and are acknowledged after it returns: what it must
-keep has to be durable by then. Every error is an OSError; close and connect again. Not thread-safe, not re-entrant:
-on_message must not publish.
+Publishing is one message at a time: begin, write..., end (which waits for the PUBACK). Incoming messages go
+to `on_message(topic, payload, retained)` whenever the link waits, and are acknowledged after it returns: what
+it must keep has to be durable by then. Every error is an OSError; close and connect again. Not thread-safe,
+not re-entrant: on_message must not publish.
 """
 
 import binascii
@@ -13,7 +14,14 @@ import struct
 import time
 
 CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP = 0x20, 0x30, 0x40, 0x90, 0xD0
-_REFUSALS = ("", "protocol version", "client id", "server unavailable", "bad user name or password", "not authorised")
+_REFUSALS = (
+    "",
+    "protocol version",
+    "client id",
+    "server unavailable",
+    "bad user name or password",
+    "not authorised",
+)
 
 
 def _string(text):
@@ -41,7 +49,8 @@ def _certificates(data):
 
 
 class Link:
-    """settings: Settings; topic: the device's prefix without a last slash; limit: largest incoming topic + payload."""
+    """settings: Settings; topic: the device's prefix without a last slash; limit: largest incoming topic +
+    payload."""
 
     def __init__(self, settings, topic, on_message, feed, limit):
         self.cfg = settings

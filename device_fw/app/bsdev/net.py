@@ -1,7 +1,7 @@
 """Wi-Fi and the clock of a board (net_host.py serves ports without a radio).
 
-NTP is not authenticated: an attacker on the path can move the clock forward, at worst past certificates' end (no
-connection), never before this firmware's build date, which bounds how old a certificate it can revive.
+NTP is not authenticated: an attacker on the path can move the clock forward, at worst past certificates' end
+(no connection), never before this firmware's build date, which bounds how old a certificate it can revive.
 """
 
 import network
@@ -83,7 +83,8 @@ def _ask(host):
 
 
 def set_clock(host, feed):
-    """Set the board's clock before TLS; returns "system", "ntp" or "floor" (the build date, when NTP fails)."""
+    """Set the board's clock before TLS; returns "system", "ntp" or "floor" (the build date, when NTP
+    fails)."""
     try:
         from machine import RTC
     except ImportError:

@@ -1,8 +1,10 @@
-"""Sending one picture: blocks streamed polynomial by polynomial, then the manifest (docs/wire.md, sections 3 to 5).
+"""Sending one picture: blocks streamed polynomial by polynomial, then the manifest (docs/wire.md, sections 3
+to 5).
 
-No block is ever in RAM whole: each piece goes to the socket and into the running hashes, and is gone. The first
-sending makes the manifest and keeps it; a later one encrypts the blocks again from seed and pixels, to the same bytes,
-and sends the kept manifest. A connection lost halfway through the first sending continues at the block that was open.
+No block is ever in RAM whole: each piece goes to the socket and into the running hashes, and is gone. The
+first sending makes the manifest and keeps it; a later one encrypts the blocks again from seed and pixels, to
+the same bytes, and sends the kept manifest. A connection lost halfway through the first sending continues at
+the block that was open.
 """
 
 import gc
@@ -78,7 +80,8 @@ class Sender:
         store.save(pic)
 
     def send(self, pic, link, prefix, store):
-        """Publish an unreceipted picture; returns the payload bytes of this call. Errors leave it to be sent again."""
+        """Publish an unreceipted picture; returns the payload bytes of this call. Errors leave it to be sent
+        again."""
         self.cipher.begin(pic.seed)
         salt = self.stream.reset(pic.seed, SALT).take(32)
         if pic.hash or self.image != pic.id:
@@ -99,7 +102,8 @@ class Sender:
         return sent + self.send_manifest(pic, link, prefix, store)
 
     def send_manifest(self, pic, link, prefix, store):
-        """Publish the kept manifest || salt: the end of a sending, and the reminder when an answer is overdue."""
+        """Publish the kept manifest || salt: the end of a sending, and the reminder when an answer is
+        overdue."""
         with store.open_manifest(pic) as f:
             size = f.seek(0, 2)
             f.seek(0)

@@ -1,6 +1,8 @@
-"""Watchdog, deep sleep and reboot. Ports without them (unix) end the process instead: whoever started it wakes it."""
+"""Watchdog, deep sleep and reboot. Ports without them (unix) end the process instead: whoever started it
+wakes it."""
 
 import sys
+import time
 
 try:
     import machine
@@ -9,7 +11,8 @@ except ImportError:
 
 
 def watchdog(seconds):
-    """A function to call at least every `seconds`; the board restarts when it is not. Does nothing where unsupported."""
+    """A function to call at least every `seconds`; the board restarts when it is not. Does nothing where
+    unsupported."""
     if seconds and hasattr(machine, "WDT"):
         return machine.WDT(timeout=int(seconds * 1000)).feed
     return lambda: None
@@ -27,3 +30,12 @@ def reboot():
     if hasattr(machine, "reset"):
         machine.reset()
     sys.exit(0)
+
+
+def recover(error):
+    """After a fault nobody foresaw: show it; a board starts again in ten seconds, a process ends with code 1."""
+    sys.print_exception(error)
+    if hasattr(machine, "reset"):
+        time.sleep(10)
+        machine.reset()
+    sys.exit(1)

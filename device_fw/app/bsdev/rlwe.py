@@ -12,7 +12,8 @@ class Rlwe:
     nonce = bytes(12)
 
     def __init__(self, layout, stream, path):
-        """path: pk.bin (seed of a || NTT(b) at 26 bits), checked to hold 3,360 bytes; it is read piece by piece."""
+        """path: pk.bin (seed of a || NTT(b) at 26 bits), checked to hold 3,360 bytes; it is read piece by
+        piece."""
         self.layout = layout
         self.pixels = bytearray(N)
         self.ring = Ring(stream)

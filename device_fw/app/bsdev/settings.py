@@ -1,4 +1,5 @@
-"""What the running program keeps of its configuration. config.py, which reads and checks it, is unloaded after."""
+"""What the running program keeps of its configuration. config.py, which reads and checks it, is unloaded
+after."""
 
 import hashlib
 
@@ -31,7 +32,9 @@ class Settings:
         except OSError:
             raise ConfigError(self.path(name) + " is missing: provision the device")
         if size and len(data) != size:
-            raise ConfigError(self.path(name) + " must hold " + str(size) + " bytes: provision the device again")
+            raise ConfigError(
+                self.path(name) + " must hold " + str(size) + " bytes: provision the device again"
+            )
         if len(data) == 6145:
             raise ConfigError(self.path(name) + " is over 6 KiB: keep only the authority's certificate")
         return data
@@ -41,8 +44,8 @@ class Settings:
 
 
 class Keys:
-    """Keys derived from secret.bin, each for one purpose: `manifest`; `shared` (AES key or seed of s) and `base` (of
-    result keys), None in `rlwe`; `key_id`.
+    """Keys derived from secret.bin, each for one purpose: `manifest`; `shared` (AES key or seed of s) and
+    `base` (of result keys), None in `rlwe`; `key_id`.
     """
 
     def __init__(self, manifest, shared, base, key_id):

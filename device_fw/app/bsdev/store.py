@@ -1,9 +1,11 @@
-"""What survives a reboot, a deep sleep or a power cut: the boot counter, progress, and every picture not yet answered.
+"""What survives a reboot, a deep sleep or a power cut: the boot counter, progress, and every picture not yet
+answered.
 
-Each file is written beside its name and renamed, so that it is there whole or not at all. A picture is its record
-`<id>.js`; pixels (`<id>.px`) come before the record and go after it, so a record never lacks its pixels, and seed and
-pixels are never parted: resending gives the same bytes. After the receipt the record keeps only the result key.
-Flash holds seeds and keys in the clear: use the board's flash encryption where somebody may take the board.
+Each file is written beside its name and renamed, so that it is there whole or not at all. A picture is its
+record `<id>.js`; pixels (`<id>.px`) come before the record and go after it, so a record never lacks its
+pixels, and seed and pixels are never parted: resending gives the same bytes. After the receipt the record
+keeps only the result key. Flash holds seeds and keys in the clear: use the board's flash encryption where
+somebody may take the board.
 """
 
 import json
@@ -48,7 +50,8 @@ class Picture:
     """One picture until it is answered.
 
     id: 32 hex digits; frame: its number on this device; seed: 32 bytes until the receipt; pixels: file name;
-    tries: times it was sent under an earlier id; hash: manifest hash and key: result key once the manifest exists.
+    tries: times it was sent under an earlier id; hash: manifest hash and key: result key once the manifest
+    exists.
     """
 
     def __init__(self, image, frame, seed, pixels, tries=0):
@@ -76,7 +79,9 @@ class Picture:
 
 def _picture(record):
     seed = record.get("seed")
-    pic = Picture(record["id"], record["frame"], seed and bytes.fromhex(seed), record.get("pixels"), record["tries"])
+    pic = Picture(
+        record["id"], record["frame"], seed and bytes.fromhex(seed), record.get("pixels"), record["tries"]
+    )
     pic.accepted = record["accepted"]
     if "hash" in record:
         pic.hash = bytes.fromhex(record["hash"])
@@ -85,7 +90,8 @@ def _picture(record):
 
 
 class Store:
-    """Opens the device directory, counts this boot (durably, before anything uses the number), loads the pictures."""
+    """Opens the device directory, counts this boot (durably, before anything uses the number), loads the
+    pictures."""
 
     def __init__(self, directory):
         self._dir = directory + "/pictures"
