@@ -70,9 +70,7 @@ def _from_factory(source: str, weights: str | Path | None) -> nn.Module:
 
 def _load_state(module: nn.Module, path: Path) -> None:
     try:
-        state = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
+        state = load_file(path) if path.suffix == ".safetensors" else _load_quietly(path)
     except FileNotFoundError:
         raise CompileError(f"{path}: no such file") from None
     except pickle.UnpicklingError:
@@ -89,6 +87,12 @@ def _load_state(module: nn.Module, path: Path) -> None:
         module.load_state_dict(state)
     except RuntimeError as error:
         raise CompileError(f"{path} does not fit the network: {_line(error)}") from None
+
+
+def _load_quietly(path: Path) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of foreign pickle protocols: such a file is refused anyway
+        return torch.load(path, "cpu", weights_only=True)
 
 
 def _line(error: Exception) -> str:
