@@ -48,7 +48,7 @@ def vgg16(size: int) -> Plan:
             half = common((c, h // 2, w // 2))
             add(MaxPool(**half, f=0, m=16, kernel=(2, 2), stride=(2, 2), padding=(0, 0, 0, 0), relu=True))
         else:
-            geometry = {
+            geometry: dict[str, Any] = {
                 "in_channels": c,
                 "kernel": (3, 3),
                 "stride": (1, 1),
