@@ -19,21 +19,23 @@ from typing import Any
 from blindsight import _native
 from blindsight.channel import Channel, tcp_connect, tcp_listen
 from blindsight.ot.correlations import Draw, bits, ints, triples
-from blindsight.ot.generate import Generator
+from blindsight.ot.generate import EXTENSIONS, Generator
 
 
 def rows(ots: int) -> list[tuple[str, dict[str, Any], Draw]]:
     """(name, options of the generator, what is drawn), about `ots` random OTs each."""
-    table = [
-        (f"random OT, SoftSpoken k = {k}", {"k": k}, bits(0, 1, 1, ots // (8 if k == 8 else 1)))
-        for k in (1, 2, 4, 8)
+    table: list[tuple[str, dict[str, Any], Draw]] = [
+        (f"random OT, {e}", {"extension": e}, bits(0, 1, 1, ots // (8 if e == "softspoken-8" else 1)))
+        for e in EXTENSIONS
     ]
     drawn = [
         ("1-of-16 of 2 bits", bits(0, 4, 2, ots // 4)),
         ("1-of-2 of 16 bits", ints(0, 1, 16, ots)),
         ("AND triples", triples(ots // 2)),
     ]
-    return table + [(f"{name}, k = 4", {"k": 4}, d) for name, d in drawn]
+    for e in ("softspoken-4", "ferret"):
+        table += [(f"{name}, {e}", {"extension": e}, d) for name, d in drawn]
+    return table
 
 
 def party(channel: Channel, ots: int, runs: int) -> list[dict[str, float]]:

@@ -8,6 +8,7 @@
 #include "blindsight/aes.hpp"
 #include "blindsight/chacha.hpp" // wipe
 #include "blindsight/cpu.hpp"
+#include "blindsight/ferret.hpp"
 #include "blindsight/softspoken.hpp"
 
 #include <stdexcept>
@@ -41,8 +42,9 @@ void expect_range(std::size_t n, std::size_t pair, std::size_t pairs) {
     if (pair > tile_pairs(n) || pairs > tile_pairs(n) - pair) throw std::invalid_argument("the range of tile pairs leaves the array");
 }
 
-void send(bs::SoftSpokenSender& self, const std::string& kind, unsigned k, unsigned w, std::size_t n, Array pads, std::size_t pair, std::size_t pairs,
-          Bytes message) {
+// Sender and message: SoftSpoken's sender reads the message, Ferret's writes it.
+template <class End, class Message>
+void send(End& self, const std::string& kind, unsigned k, unsigned w, std::size_t n, Array pads, std::size_t pair, std::size_t pairs, Message message) {
     const bs::PadArray a = pad_array(kind, k, w, n, pads, true);
     expect_range(n, pair, pairs);
     expect(message.size(), self.message_bytes(pairs, k), "message");
@@ -50,8 +52,9 @@ void send(bs::SoftSpokenSender& self, const std::string& kind, unsigned k, unsig
     self.extend(a, pair, pairs, message.data());
 }
 
-void receive(bs::SoftSpokenReceiver& self, const std::string& kind, unsigned k, unsigned w, std::size_t n, Array choice, Array pads, std::size_t pair,
-             std::size_t pairs, BytesOut message) {
+template <class End, class Message>
+void receive(End& self, const std::string& kind, unsigned k, unsigned w, std::size_t n, Array choice, Array pads, std::size_t pair, std::size_t pairs,
+             Message message) {
     bs::PadArray a = pad_array(kind, k, w, n, pads, false);
     expect(choice.nbytes(), k * a.plane(), "choice");
     expect_range(n, pair, pairs);
@@ -59,6 +62,15 @@ void receive(bs::SoftSpokenReceiver& self, const std::string& kind, unsigned k, 
     a.choice = static_cast<std::uint8_t*>(choice.data());
     nb::gil_scoped_release release;
     self.extend(a, pair, pairs, message.data());
+}
+
+// Ferret's first base straight from the peer end of SoftSpoken.
+template <class End, class Base, class Message>
+void first_base(End& self, Base& base, Message message) {
+    const std::size_t columns = self.parameters().base_columns();
+    expect(message.size(), base.message_bytes(columns, 1), "message");
+    nb::gil_scoped_release release;
+    base.correlate(columns, self.next_base(), message.data());
 }
 
 void expect_seeds(unsigned k, const Bytes& seeds, const Bytes& hash_key) {
@@ -95,7 +107,7 @@ void bind_ot(nb::module_& m) {
             },
             "k"_a, "seeds"_a, "hash_key"_a)
         .def("message_bytes", &bs::SoftSpokenReceiver::message_bytes, "pairs"_a, "pad_k"_a)
-        .def("extend", &receive, "kind"_a, "k"_a, "w"_a, "n"_a, "choice"_a, "pads"_a, "pair"_a, "pairs"_a, "message"_a,
+        .def("extend", &receive<bs::SoftSpokenReceiver, BytesOut>, "kind"_a, "k"_a, "w"_a, "n"_a, "choice"_a, "pads"_a, "pair"_a, "pairs"_a, "message"_a,
              "Fill tile pairs [pair, pair + pairs) of choice and pads; writes the message for the sender.");
 
     nb::class_<bs::SoftSpokenSender>(m, "SoftSpokenSender", "Sender's end of SoftSpokenOT: knows all leaf seeds of a group but one.")
@@ -108,6 +120,35 @@ void bind_ot(nb::module_& m) {
             },
             "k"_a, "seeds"_a, "hash_key"_a, "delta"_a)
         .def("message_bytes", &bs::SoftSpokenSender::message_bytes, "pairs"_a, "pad_k"_a)
-        .def("extend", &send, "kind"_a, "k"_a, "w"_a, "n"_a, "pads"_a, "pair"_a, "pairs"_a, "message"_a,
+        .def("extend", &send<bs::SoftSpokenSender, Bytes>, "kind"_a, "k"_a, "w"_a, "n"_a, "pads"_a, "pair"_a, "pairs"_a, "message"_a,
              "Fill tile pairs [pair, pair + pairs) of pads from the receiver's message.");
+
+    nb::class_<bs::FerretSender>(m, "FerretSender", "Sender's end of Ferret.")
+        .def(
+            "__init__",
+            [](bs::FerretSender* self, unsigned trees, unsigned depth, std::uint32_t k, Bytes keys, Bytes delta, Bytes seed) {
+                expect(keys.size(), 48, "keys");
+                expect(delta.size(), 16, "delta");
+                expect(seed.size(), 16, "seed");
+                new (self) bs::FerretSender({trees, depth, k}, keys.data(), delta.data(), seed.data());
+            },
+            "trees"_a, "depth"_a, "k"_a, "keys"_a, "delta"_a, "seed"_a)
+        .def("message_bytes", &bs::FerretSender::message_bytes, "pairs"_a, "pad_k"_a)
+        .def("base", &first_base<bs::FerretSender, bs::SoftSpokenSender, Bytes>, "softspoken"_a, "message"_a, "Once, before the first extend.")
+        .def("extend", &send<bs::FerretSender, BytesOut>, "kind"_a, "k"_a, "w"_a, "n"_a, "pads"_a, "pair"_a, "pairs"_a, "message"_a,
+             "Fill tile pairs [pair, pair + pairs) of pads; writes the message for the receiver.");
+
+    nb::class_<bs::FerretReceiver>(m, "FerretReceiver", "Receiver's end of Ferret.")
+        .def(
+            "__init__",
+            [](bs::FerretReceiver* self, unsigned trees, unsigned depth, std::uint32_t k, Bytes keys) {
+                expect(keys.size(), 48, "keys");
+                new (self) bs::FerretReceiver({trees, depth, k}, keys.data());
+            },
+            "trees"_a, "depth"_a, "k"_a, "keys"_a)
+        .def_prop_ro("base_columns", [](const bs::FerretReceiver& self) { return self.parameters().base_columns(); })
+        .def("message_bytes", &bs::FerretReceiver::message_bytes, "pairs"_a, "pad_k"_a)
+        .def("base", &first_base<bs::FerretReceiver, bs::SoftSpokenReceiver, BytesOut>, "softspoken"_a, "message"_a, "Once, before the first extend.")
+        .def("extend", &receive<bs::FerretReceiver, Bytes>, "kind"_a, "k"_a, "w"_a, "n"_a, "choice"_a, "pads"_a, "pair"_a, "pairs"_a, "message"_a,
+             "Fill tile pairs [pair, pair + pairs) of choice and pads from the sender's message.");
 }

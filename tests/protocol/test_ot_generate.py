@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blindsight import _native
 from blindsight.channel import ChannelError, ProtocolError
 from blindsight.ot.correlations import Draw, bits, ints, triples, words
-from blindsight.ot.generate import Generator
+from blindsight.ot.generate import EXTENSIONS, Generator
 from blindsight.ot.ideal import dealt_pair
 
 WIRE = json.loads((Path(__file__).parents[1] / "vectors" / "ot_wire.json").read_text())
@@ -60,12 +60,14 @@ def make(two_parties: Callable[..., Any], draws: list[Draw], **options: Any) -> 
 
 
 @pytest.mark.parametrize("isa", _native.isas())
-@pytest.mark.parametrize("k", [1, 2, 4, 8])
-def test_every_kind_on_every_instruction_set(two_parties: Callable[..., Any], isa: str, k: int) -> None:
+@pytest.mark.parametrize("extension", EXTENSIONS)
+def test_every_kind_on_every_instruction_set(
+    two_parties: Callable[..., Any], isa: str, extension: str
+) -> None:
     before = _native.isa()
     _native.set_isa(isa)
     try:
-        for d, (a, b) in zip(MIXED, make(two_parties, MIXED, k=k), strict=True):
+        for d, (a, b) in zip(MIXED, make(two_parties, MIXED, extension=extension), strict=True):
             holds(d, a, b)
     finally:
         _native.set_isa(before)
@@ -82,8 +84,8 @@ def draws() -> st.SearchStrategy[Draw]:
     )
 
 
-@pytest.fixture(scope="module")
-def live() -> Iterator[Callable[[list[Draw], bool], list[Pair]]]:
+@pytest.fixture(scope="module", params=["lan", "wan"])
+def live(request: pytest.FixtureRequest) -> Iterator[Callable[[list[Draw], bool], list[Pair]]]:
     """One session for many examples: both generators in two worker threads."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -91,7 +93,7 @@ def live() -> Iterator[Callable[[list[Draw], bool], list[Pair]]]:
 
     ends = memory_pair(timeout=60.0)
     with ThreadPoolExecutor(2) as pool:
-        generators = list(pool.map(Generator, ends))
+        generators = list(pool.map(lambda end: Generator(end, link=request.param), ends))
 
         def ask(wanted: list[Draw], at_once: bool) -> list[Pair]:
             def party(g: Generator) -> list[tuple[np.ndarray, ...]]:
@@ -143,9 +145,11 @@ def test_impossible_draws_are_refused(wrong: Callable[[], Draw], message: str) -
         wrong()
 
 
-def digests(two_parties: Callable[..., Any], seeded: Callable[[str], Any], k: int) -> dict[str, list[str]]:
+def digests(
+    two_parties: Callable[..., Any], seeded: Callable[[str], Any], extension: str
+) -> dict[str, list[str]]:
     def party(channel: Any) -> None:
-        Generator(channel, k=k, rng=seeded(f"party {channel.party}")).fill(MIXED)
+        Generator(channel, extension=extension, rng=seeded(f"party {channel.party}")).fill(MIXED)
 
     (_, a), (_, b) = two_parties(party, session=b"wire digest test")
     return {
@@ -154,18 +158,20 @@ def digests(two_parties: Callable[..., Any], seeded: Callable[[str], Any], k: in
     }
 
 
-@pytest.mark.parametrize("k", [1, 2, 4, 8])
+@pytest.mark.parametrize("extension", EXTENSIONS)
 def test_bytes_on_the_wire_are_those_of_the_baseline(
-    two_parties: Callable[..., Any], seeded: Callable[[str], Any], k: int
+    two_parties: Callable[..., Any], seeded: Callable[[str], Any], extension: str
 ) -> None:
     """A change of any byte either way shows; `tests/vectors/ot_wire.json` is renewed on purpose only."""
-    assert digests(two_parties, seeded, k) == WIRE[str(k)]
+    assert digests(two_parties, seeded, extension) == WIRE[extension]
 
 
-@pytest.mark.parametrize("ks", [(4, 2), (1, 8)])
-def test_peers_of_other_parameters_are_told_so(two_parties: Callable[..., Any], ks: tuple[int, int]) -> None:
+@pytest.mark.parametrize("links", [("lan", "wan"), ("wan", "lan")])
+def test_peers_of_other_parameters_are_told_so(
+    two_parties: Callable[..., Any], links: tuple[str, str]
+) -> None:
     with pytest.raises(ProtocolError, match="set both to the same link profile"):
-        two_parties(lambda channel: Generator(channel, k=ks[channel.party]))
+        two_parties(lambda channel: Generator(channel, link=links[channel.party]))
 
 
 def test_another_list_at_the_peer_is_one_clear_error(two_parties: Callable[..., Any]) -> None:
@@ -191,13 +197,13 @@ def test_a_peer_that_vanishes_is_one_clear_error(two_parties: Callable[..., Any]
 def test_unknown_link_profile_is_refused(two_parties: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="link profile is one of"):
         two_parties(lambda channel: Generator(channel, link="dsl"))
-    with pytest.raises(ValueError, match="k is one of"):
-        two_parties(lambda channel: Generator(channel, k=3))
+    with pytest.raises(ValueError, match="OT extension is one of"):
+        two_parties(lambda channel: Generator(channel, extension="iknp"))
 
 
 def test_short_draws_share_their_cost(two_parties: Callable[..., Any]) -> None:
     def party(channel: Any) -> int:
-        generator, before = Generator(channel, k=4), channel.stats.copy()
+        generator, before = Generator(channel, extension="softspoken-4"), channel.stats.copy()
         generator.fill([bits(0, 1, 1, 10) for _ in range(100)])
         return int(channel.stats.minus(before).received if channel.party == 0 else 0)
 

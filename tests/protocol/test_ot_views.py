@@ -133,7 +133,7 @@ def test_set_up_messages_are_uniform_strings(two_parties: Callable[..., Any]) ->
     """The masked tree sums each party receives; without the base-OT keys over them they are no longer independent."""
     views = []
     for _ in range(3):
-        (_, a), (_, b) = two_parties(lambda channel: Generator(channel, k=1))
+        (_, a), (_, b) = two_parties(lambda channel: Generator(channel, extension="softspoken-1"))
         views += [m for r in (a, b) for m in r.received if len(m) == 128 * 2 * 16]
     assert len(views) == 6
     assert p_uniform(np.frombuffer(b"".join(views), np.uint8)) > 1e-6

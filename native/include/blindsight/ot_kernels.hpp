@@ -1,5 +1,6 @@
 // The inner loops of OT as one table of functions for each instruction set.
 #pragma once
+#include "blindsight/ferret_kernels.hpp"
 #include "blindsight/pads.hpp"
 #include "blindsight/prg.hpp"
 
@@ -16,6 +17,15 @@ struct OtKernels {
                          const PadArray& out, std::size_t pair, V* q, std::uint8_t* scratch);
     void (*receiver_tiles)(const AesKey& s, const V* u, const V* rows, std::size_t stride, std::uint64_t ot, std::size_t pairs, const PadArray& out,
                            std::size_t pair, V* q, std::uint8_t* scratch);
+    // The same from k strings of each instance: columns of 256 strings, column[t] is OT t of the pair (ferret_kernels.hpp).
+    void (*sender_columns)(const AesKey& s, const std::uint8_t* delta, const std::uint8_t* const* column, std::uint64_t ot, const PadArray& out,
+                           std::size_t pair, V* q, std::uint8_t* scratch);
+    void (*receiver_columns)(const AesKey& s, const std::uint8_t* const* column, std::uint64_t ot, const PadArray& out, std::size_t pair, V* q,
+                             std::uint8_t* scratch);
+    void (*sender_tree)(const AesKey& key, const std::uint8_t* seed, const std::uint8_t* delta, unsigned depth, V* node, std::uint8_t* sums);
+    void (*receiver_tree)(const AesKey& key, const std::uint8_t* known, std::uint64_t missing, unsigned depth, V* node);
+    void (*lpn_encode)(const AesKey& matrix, const std::uint8_t* table, std::uint32_t k, std::uint64_t first, std::size_t count, std::uint8_t* z);
+    void (*raw_tiles)(const V* rows, std::size_t stride, const V* u, std::size_t columns, std::uint8_t* out);
 };
 
 // The fastest table that features() allows.
@@ -75,6 +85,11 @@ static void sender_tiles(const AesKey& s, const std::uint8_t* delta, const V* ro
     }
 }
 
+BS_INLINE void store_choices(const PadArray& out, std::size_t pair, const V* u) {
+    const std::size_t at = 32 * pair, left = out.plane() - at;
+    for (unsigned t = 0; t < out.k; ++t) std::memcpy(out.choice + t * out.plane() + at, u + t, left < 32 ? left : 32);
+}
+
 template <class B>
 static void receiver_tiles(const AesKey& s, const V* u, const V* rows, std::size_t stride, std::uint64_t ot, std::size_t pairs, const PadArray& out,
                            std::size_t pair, V* q, std::uint8_t* scratch) {
@@ -83,14 +98,34 @@ static void receiver_tiles(const AesKey& s, const V* u, const V* rows, std::size
         load_tiles(rows + p * out.k, stride, out.k, q);
         receiver_pair<B>(s, q, u + p * out.k, ot, out.k, sink);
         sink.flush(pair + p);
-        const std::size_t at = 32 * (pair + p), left = out.plane() - at;
-        for (unsigned t = 0; t < out.k; ++t) std::memcpy(out.choice + t * out.plane() + at, u + p * out.k + t, left < 32 ? left : 32);
+        store_choices(out, pair + p, u + p * out.k);
     }
 }
 
 template <class B>
+static void sender_columns(const AesKey& s, const std::uint8_t* delta, const std::uint8_t* const* column, std::uint64_t ot, const PadArray& out,
+                           std::size_t pair, V* q, std::uint8_t* scratch) {
+    Sink<B> sink(out, 1u << out.k, scratch);
+    for (unsigned t = 0; t < out.k; ++t) load_column(column[t], q + 128 * t);
+    sender_pair<B>(s, twice(delta), q, ot, out.k, sink);
+    sink.flush(pair);
+}
+
+template <class B>
+static void receiver_columns(const AesKey& s, const std::uint8_t* const* column, std::uint64_t ot, const PadArray& out, std::size_t pair, V* q,
+                             std::uint8_t* scratch) {
+    Sink<B> sink(out, 1, scratch);
+    V u[MAX_K];
+    for (unsigned t = 0; t < out.k; ++t) u[t] = load_column(column[t], q + 128 * t);
+    receiver_pair<B>(s, q, u, ot, out.k, sink);
+    sink.flush(pair);
+    store_choices(out, pair, u);
+}
+
+template <class B>
 constexpr OtKernels table_of() {
-    return {encrypt_blocks<B>, any_group<B, true>, sender_group<B>, sender_tiles<B>, receiver_tiles<B>};
+    return {encrypt_blocks<B>, any_group<B, true>, sender_group<B>, sender_tiles<B>, receiver_tiles<B>,
+            sender_columns<B>, receiver_columns<B>, sender_tree<B>, receiver_tree<B>, lpn_encode<B>, raw_tiles<B>};
 }
 
 } // namespace bs

@@ -24,6 +24,7 @@ struct PadArray {
     std::uint8_t* pads;  // sender: [2^k, n] uint32 or [2^k, w, W] uint64; receiver: [n] or [w, W]
     std::uint8_t* choice; // receiver: [k, W] uint64
     std::size_t plane() const noexcept { return (n + 63) / 64 * 8; }
+    std::size_t scratch_bytes(unsigned count) const noexcept { return count * (ints ? 4 * PAIR : std::size_t{32} * w); } // for `count` pads a pair
 };
 
 // Collects the pads of one pair of tiles, then copies what the array has room for.
@@ -31,7 +32,6 @@ template <class B>
 class Sink {
   public:
     Sink(const PadArray& array, unsigned count, std::uint8_t* scratch) : a_(array), count_(count), scratch_(scratch) {}
-    static std::size_t scratch_bytes(const PadArray& a, unsigned count) { return static_cast<std::size_t>(count) * (a.ints ? 4 * PAIR : 32 * a.w); }
 
     // Pad j of instances r .. r+7 of both tiles: 32-bit word i of lane l of `low` is instance r + i of tile l; `high`: r + 4 + i.
     BS_INLINE V32 word(const V* x) {

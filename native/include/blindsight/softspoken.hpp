@@ -32,7 +32,6 @@ class SoftSpoken {
 
   protected:
     struct Buffers;
-    static std::size_t chunk_pairs(unsigned pad_k) noexcept;
 
     unsigned k_;
     std::vector<AesKey> keys_;
@@ -45,6 +44,11 @@ class SoftSpokenReceiver : public SoftSpoken {
     using SoftSpoken::SoftSpoken;
     // Fills pairs [pair, pair + pairs) of the array (choice and pads) and writes the message.  Consumes 2 k blocks a pair.
     void extend(const PadArray& out, std::size_t pair, std::size_t pairs, std::uint8_t* message);
+    // 256 * columns unhashed strings v_i, bit 0 replaced by the choice u_i (Delta's bit 0 must be set): the base of Ferret.
+    void correlate(std::size_t columns, std::uint8_t* out, std::uint8_t* message);
+
+  private:
+    void make_rows(Buffers& buf, std::size_t columns, std::uint8_t* message);
 };
 
 class SoftSpokenSender : public SoftSpoken {
@@ -53,8 +57,12 @@ class SoftSpokenSender : public SoftSpoken {
     SoftSpokenSender(unsigned k, const std::uint8_t* seeds, const std::uint8_t* hash_key, const std::uint8_t* delta);
     ~SoftSpokenSender();
     void extend(const PadArray& out, std::size_t pair, std::size_t pairs, const std::uint8_t* message);
+    // 256 * columns unhashed strings q_i, bit 0 cleared.
+    void correlate(std::size_t columns, std::uint8_t* out, const std::uint8_t* message);
+    const std::uint8_t* delta() const noexcept { return delta_; }
 
   private:
+    void make_rows(Buffers& buf, std::size_t columns, const std::uint8_t* message);
     std::uint8_t delta_[16];
 };
 

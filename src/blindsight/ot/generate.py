@@ -11,14 +11,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from blindsight.channel import Channel
+from blindsight.channel import Channel, ProtocolError
 from blindsight.fixed.rng import Rng, SystemRng
+from blindsight.ot import ferret, softspoken
 from blindsight.ot.correlations import Draw, words
-from blindsight.ot.softspoken import Ends, set_up
 
 Arrays = tuple[np.ndarray, ...]
 
-DEFAULT_K = {"lan": 4, "wan": 8}
+LINKS = {"lan": "softspoken-4", "wan": "ferret"}
+EXTENSIONS = ("softspoken-1", "softspoken-2", "softspoken-4", "softspoken-8", "ferret")
 _PAIR = 256  # instances in a pair of tiles: the kernels' unit
 _OTS_A_MESSAGE = (
     1 << 19
@@ -33,22 +34,39 @@ class Generator:
 
     Args:
         channel: link to the peer; its `party` decides who sends.
-        link: "lan" or "wan", both parties the same.  Decides `k` where `k` is None.
-        k: SoftSpoken parameter, 1, 2, 4 or 8: (128/k - 1)/8 bytes and 2^k/k AES blocks a random OT.
+        link: "lan" or "wan", both parties the same: chooses the extension where none is named.
+        extension: one of `EXTENSIONS`.  `softspoken-k`: (128/k - 1)/8 bytes and 2^k/k AES blocks a random OT; `ferret`: under
+            one bit a random OT, 0.9 MB of set-up.
         rng: source of all secrets; the operating system's by default.
 
     Raises:
         ChannelError: the peer vanished, broke the protocol, or was set up otherwise.
+        ValueError: an unknown link or extension.
     """
 
     def __init__(
-        self, channel: Channel, link: str = "lan", k: int | None = None, rng: Rng | None = None
+        self, channel: Channel, link: str = "lan", extension: str | None = None, rng: Rng | None = None
     ) -> None:
-        if link not in DEFAULT_K:
-            raise ValueError(f"link profile is one of {sorted(DEFAULT_K)}, not {link!r}")
+        if link not in LINKS:
+            raise ValueError(f"link profile is one of {', '.join(LINKS)}, not {link!r}")
+        self.extension = extension or LINKS[link]
+        if self.extension not in EXTENSIONS:
+            raise ValueError(f"OT extension is one of {', '.join(EXTENSIONS)}, not {extension!r}")
         self.party = channel.party
         self._channel = channel
-        self._ends: Ends = set_up(channel, DEFAULT_K[link] if k is None else k, rng or SystemRng())
+        self._ends = self._set_up(rng or SystemRng())
+
+    def _set_up(self, rng: Rng) -> softspoken.Ends | ferret.Ends:
+        mine = self.extension.encode().ljust(16)
+        theirs = self._channel.exchange(mine, 16).tobytes()
+        if theirs != mine:
+            name = theirs.decode("ascii", "replace").strip()
+            raise ProtocolError(
+                f"this party extends OT by {self.extension}, the peer by {name}; set both to the same link profile"
+            )
+        if self.extension == "ferret":
+            return ferret.set_up(self._channel, ferret.STANDARD, rng)
+        return softspoken.set_up(self._channel, int(self.extension.removeprefix("softspoken-")), rng)
 
     def draw(self, d: Draw) -> Arrays:
         """As `Correlations.draw`."""
@@ -80,10 +98,6 @@ class Generator:
     def _make(self, d: Draw) -> Arrays:
         if d.kind == "triples":
             return self._triples(d.n)
-        if d.sender == self.party:
-            arrays = _empty(d, self.party)
-            self._run([(d, arrays)])
-            return arrays
         arrays = _empty(d, self.party)
         self._run([(d, arrays)])
         return arrays
@@ -100,9 +114,9 @@ class Generator:
         return a, b.copy(), (a & b) ^ m0 ^ m_c
 
     def _run(self, work: Iterable[tuple[Draw, Arrays]]) -> None:
-        """Extend in messages of bounded size.  What this party receives goes first, so that its message is on the way while
+        """Extend in messages of bounded size.  What this party speaks for goes first, so that its message is on the way while
         the peer still works."""
-        tasks = sorted(work, key=lambda task: task[0].sender == self.party)
+        tasks = sorted(work, key=lambda task: self._speaks(task[0]), reverse=True)
         pairs = max((d.n + _PAIR - 1) // _PAIR for d, _ in tasks)
         step = max(1, _OTS_A_MESSAGE // (_PAIR * max(d.k for d, _ in tasks)))
         for start in range(0, pairs, step):
@@ -110,14 +124,20 @@ class Generator:
             for d, arrays in tasks:
                 self._extend(d, arrays, start, now)
 
+    def _speaks(self, d: Draw) -> bool:
+        return (d.sender == self.party) == self._ends.sender_speaks
+
     def _extend(self, d: Draw, arrays: Arrays, start: int, now: int) -> None:
-        if d.sender == self.party:
-            message = self._channel.recv(self._ends.send.message_bytes(now, d.k))
-            self._ends.send.extend(d.kind, d.k, d.w, d.n, arrays[0], start, now, message)
+        end = self._ends.send if d.sender == self.party else self._ends.receive
+        nbytes = end.message_bytes(now, d.k)
+        if self._speaks(d):
+            message = np.empty(nbytes, np.uint8)
+            end.extend(d.kind, d.k, d.w, d.n, *arrays, start, now, message)
+            if nbytes:
+                self._channel.send(message)
         else:
-            message = np.empty(self._ends.receive.message_bytes(now, d.k), np.uint8)
-            self._ends.receive.extend(d.kind, d.k, d.w, d.n, arrays[0], arrays[1], start, now, message)
-            self._channel.send(message)
+            message = self._channel.recv(nbytes) if nbytes else np.empty(0, np.uint8)
+            end.extend(d.kind, d.k, d.w, d.n, *arrays, start, now, message)
 
 
 def _empty(d: Draw, party: int) -> Arrays:

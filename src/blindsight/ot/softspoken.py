@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from blindsight import _native
-from blindsight.channel import Channel, ProtocolError
+from blindsight.channel import Channel
 from blindsight.fixed.rng import Rng
 from blindsight.ot.base import KEY, BaseReceiver, BaseSender, run_both
 
@@ -57,10 +57,15 @@ def _grow_punctured(missing: int, depth: int, sums: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Ends:
-    """This party's two ends: `send` where it is the extension's sender, `receive` where the peer is."""
+    """This party's two ends: `send` where it is the extension's sender, `receive` where the peer is.
+
+    `delta` (uint8 [16]) is the sender's secret, for an extension built on this one.
+    """
 
     send: _native.SoftSpokenSender
     receive: _native.SoftSpokenReceiver
+    delta: np.ndarray
+    sender_speaks = False  # the one message of an extension comes from its receiver
 
 
 def _hash_key(session: bytes, sender: int) -> np.ndarray:
@@ -73,23 +78,24 @@ def _context(channel: Channel, k: int, sender: int) -> bytes:
     return b"softspoken" + channel.session + bytes([k, sender])
 
 
-def set_up(channel: Channel, k: int, rng: Rng) -> Ends:
+def set_up(channel: Channel, k: int, rng: Rng, odd_delta: bool = False) -> Ends:
     """128 base OTs and 128/k trees in each direction; two rounds, about 20 KB each way.
 
+    Args:
+        k: 1, 2, 4 or 8, the same at both parties.
+        odd_delta: set bit 0 of Delta (127 random bits remain), as Ferret needs it.
+
     Raises:
-        ProtocolError: the peer does not follow the protocol or uses another k.
-        ValueError: k is not 1, 2, 4 or 8.
+        ProtocolError: the peer does not follow the protocol.
+        ValueError: another k.
     """
     if k not in KS:
         raise ValueError(f"SoftSpoken k is one of {KS}, not {k}")
     me, peer = channel.party, 1 - channel.party
-    theirs = int(channel.exchange(bytes([k]), 1)[0])
-    if theirs != k:
-        raise ProtocolError(
-            f"OT: this party extends with k = {k}, the peer with k = {theirs}; set both to the same link profile"
-        )
     groups = KAPPA // k
-    delta = np.frombuffer(rng.bytes(KAPPA // 8), np.uint8)
+    delta = np.frombuffer(rng.bytes(KAPPA // 8), np.uint8).copy()
+    if odd_delta:
+        delta[0] |= 1
     bits = np.unpackbits(delta, bitorder="little").reshape(groups, k)  # Delta_g = sum of bits[g, b] << b
     away = 1 - bits[:, ::-1]  # level 0 of a tree decides the top bit of a leaf's number
     ours = BaseReceiver(away.reshape(-1), _context(channel, k, me), rng)
@@ -113,4 +119,4 @@ def set_up(channel: Channel, k: int, rng: Rng) -> Ends:
         missing = int(bits[g].astype(np.intp) @ (1 << np.arange(k)))
         seeds[g] = _grow_punctured(missing, k, opened[g])[order ^ missing]  # entry y is leaf y ^ Delta_g
     send = _native.SoftSpokenSender(k, seeds.reshape(-1), _hash_key(channel.session, me), delta)
-    return Ends(send, receive)
+    return Ends(send, receive, delta)

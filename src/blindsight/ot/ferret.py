@@ -1,0 +1,118 @@
+"""Set-up of Ferret, the silent OT extension, in both directions.
+
+Yang, Weng, Lan, Zhang, Wang, "Ferret" (CCS 2020), semi-honest, regular noise, on the correlated trees of "Half-tree" (EUROCRYPT 2023);
+the iteration itself is native: native/include/blindsight/ferret.hpp.  The first base comes from SoftSpokenOT with k = 8; every
+iteration sets aside the base of the next.
+
+Adversary: semi-honest.  Assumption: LPN over F_2 with regular noise for `STANDARD` (10-local code), whose cost to the attacks known
+`estimate` gives: at least 2^128.  The attacks and where their costs come from:
+
+- Pooled Gauss (Prange for regular noise): the t block sums are parity checks, so k - t noise-free positions are guessed,
+  one system of k - t unknowns is solved for each guess (exponent 2.8): Esser and Santini, "Not just regular decoding" (CRYPTO
+  2024); Liu, Wang, Yang, Yu, "The hardness of LPN over any integer ring and field for PCG applications" (EUROCRYPT 2024).
+- Statistical decoding with low-weight parity checks: Liu et al., the bound for ideal checks.
+- The algebraic attack on regular noise of Briaud and Oygarden (EUROCRYPT 2023): e_a e_b = 0 within a block.  We count it in favour
+  of the attacker: linear equations eliminated first (k - t unknowns), u positions of every block guessed zero, the
+  system taken as semi-regular over F_2, solved at the first degree D whose Macaulay matrix has full rank by sparse linear
+  algebra, 300 C(k - t - u t, D)^2 operations (rows of the local code make about 100 terms, three operations each).
+  By that count the parameters (n, k, t) = (10.5 M, 452000, 1280) often shipped are worth 2^108 and (10.2 M, 124000, 4971) 2^74.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from blindsight import _native
+from blindsight.channel import Channel
+from blindsight.fixed.rng import Rng
+from blindsight.ot import softspoken
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """LPN with n = trees * 2^depth samples, one noisy in each block of 2^depth, and a secret of k bits."""
+
+    trees: int
+    depth: int
+    k: int
+
+    @property
+    def n(self) -> int:
+        return self.trees << self.depth
+
+
+STANDARD = Parameters(trees=2048, depth=11, k=204800)
+_BASE_K = 8
+
+
+def estimate(p: Parameters) -> dict[str, float]:
+    """log2 of the operations of each attack known (module docstring)."""
+    n, t, k = p.n, p.trees, p.k - p.trees
+    gauss = 2.8 * math.log2(k) - t * math.log2(1 - k / n)
+    statistical = math.log2(k + 1) + 2 * t * math.log2((n - 2 * t + 1) / (n - k - 2 * t))
+    return {"gauss": gauss, "statistical": statistical, "algebraic": _algebraic(p)}
+
+
+def _algebraic(p: Parameters, steps: int = 400) -> float:
+    block, best = 1 << p.depth, math.inf
+    for step in range(steps + 1):
+        guessed = block * (step / steps) ** 2 / 5  # positions of a block taken to be free of noise
+        unknowns, rest = int(p.k - p.trees - guessed * p.trees), block - 1 - guessed
+        if unknowns < 2:
+            break
+        equations = int(p.trees * rest * (rest - 1) / 2)
+        luck = -p.trees * math.log2(1 - guessed / block)
+        for degree in range(2, 6):
+            if _hilbert(unknowns, equations, degree) <= 0:
+                columns = math.log2(math.comb(unknowns, degree))
+                best = min(best, 2 * columns + math.log2(300) + luck)
+                break
+    return best
+
+
+def _hilbert(unknowns: int, equations: int, degree: int) -> int:
+    """Coefficient of z^degree in (1 + z)^unknowns / (1 + z^2)^equations: what a semi-regular system over F_2 leaves free."""
+    terms = (
+        (-1) ** j * math.comb(unknowns, degree - 2 * j) * math.comb(equations + j - 1, j)
+        for j in range(degree // 2 + 1)
+    )
+    return sum(terms)
+
+
+@dataclass
+class Ends:
+    """This party's two ends, as `softspoken.Ends`."""
+
+    send: _native.FerretSender
+    receive: _native.FerretReceiver
+    sender_speaks = True
+
+
+def _keys(session: bytes, sender: int) -> np.ndarray:
+    """Public AES keys of the pads' hash, the trees and the code: others for every session and direction."""
+    digests = [
+        hashlib.sha256(b"blindsight/1 ferret " + name + session + bytes([sender])).digest()
+        for name in (b"pad", b"tree", b"code")
+    ]
+    return np.frombuffer(b"".join(d[:16] for d in digests), np.uint8)
+
+
+def set_up(channel: Channel, p: Parameters, rng: Rng) -> Ends:
+    """Base OT, SoftSpoken, and from it the first base of both directions: three rounds, about 0.45 MB each way.
+
+    Raises:
+        ProtocolError: the peer does not follow the protocol.
+    """
+    me, peer = channel.party, 1 - channel.party
+    base = softspoken.set_up(channel, _BASE_K, rng, odd_delta=True)
+    size, secret = (p.trees, p.depth, p.k), np.frombuffer(rng.bytes(16), np.uint8)
+    send = _native.FerretSender(*size, _keys(channel.session, me), base.delta, secret)
+    receive = _native.FerretReceiver(*size, _keys(channel.session, peer))
+    message = np.empty(base.receive.message_bytes(receive.base_columns, 1), np.uint8)
+    receive.base(base.receive, message)
+    send.base(base.send, channel.exchange(message, message.nbytes))
+    return Ends(send, receive)
