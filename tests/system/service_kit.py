@@ -379,10 +379,14 @@ class Process:
         assert self.process
         return self.process.wait(seconds)
 
-    def until(self, event: str, seconds: float = 20) -> None:
-        """Waits for a line of the log."""
+    def count(self, event: str) -> int:
+        """How often an event is in the log."""
+        return sum(e["event"] == event for e in self.events())
+
+    def until(self, event: str, times: int = 1, seconds: float = 20) -> None:
+        """Waits until an event is in the log so often."""
         deadline = time.monotonic() + seconds
-        while not any(e["event"] == event for e in self.events()):
+        while self.count(event) < times:
             assert time.monotonic() < deadline, f"no {event!r} in {self.log}"
             time.sleep(0.02)
 
@@ -482,6 +486,7 @@ def site(folder: Path, **options: Any) -> Iterator[tuple[Site, Process]]:
     broker = mosquitto(folder / "broker", port)
     place = Site(folder, port, **options).start()
     try:
+        place.cloud.until("subscribed")
         yield place, broker
     finally:
         place.stop()

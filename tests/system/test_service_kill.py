@@ -58,7 +58,6 @@ def finish(place: kit.Site, device: kit.Device, client: kit.Client, parcels: lis
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[kit.Site, kit.Device, kit.Client]]:
     """One site for all planted kills: whoever is not the victim lives through them all."""
     with kit.site(tmp_path_factory.mktemp("kills")) as (place, _broker):
-        place.cloud.until("subscribed")
         device = place.device("cam")
         client = kit.Client("cam", place.broker_port)
         yield place, device, client
@@ -72,7 +71,10 @@ def test_kill_at(stage: tuple[kit.Site, kit.Device, kit.Client], who: str, point
     place, device, client = stage
     victim = place.cloud if who == "cloud" else place.helper
     assert victim.stop() == 0
+    starts = place.cloud.count("subscribed")
     victim.start({"BS_KILL": point})
+    if who == "cloud":
+        place.cloud.until("subscribed", starts + 1)
     parcels = [device.picture() for _ in range(PICTURES)]
     for parcel in parcels:
         client.send(parcel)
