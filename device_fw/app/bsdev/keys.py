@@ -86,6 +86,8 @@ class Drbg:
 
     `radio_on` is asked before each draw: on an ESP32 the hardware generator is only random while the radio
     runs (ESP-IDF, "Random Number Generation"); without it the draw is refused with an OSError.
+    Each draw hashes 1,024 bytes, so a generator that gives a quarter of a bit a byte (the bare ring oscillator
+    of an RP2040 gives more) still fills 256 bits.
     """
 
     def __init__(self, radio_on, stream):
@@ -96,7 +98,7 @@ class Drbg:
     def _entropy(self):
         if not self.radio_on():
             raise OSError("no entropy: os.urandom needs the radio on; join Wi-Fi before taking a picture")
-        a, b = os.urandom(32), os.urandom(32)
+        a, b = os.urandom(512), os.urandom(512)
         if a == b:
             raise OSError("os.urandom repeats itself: this port has no usable entropy source")
         return sha256(b"blindsight/1 drbg", self.key, a, b)
