@@ -86,8 +86,8 @@ class Drbg:
 
     `radio_on` is asked before each draw: on an ESP32 the hardware generator is only random while the radio
     runs (ESP-IDF, "Random Number Generation"); without it the draw is refused with an OSError.
-    Each draw hashes 1,024 bytes, so a generator that gives a quarter of a bit a byte (the bare ring oscillator
-    of an RP2040 gives more) still fills 256 bits.
+    Each draw hashes 1,024 bytes: a generator that gives a quarter of a bit a byte still fills 256 bits (an RP2040
+    has only its ring oscillator).
     """
 
     def __init__(self, radio_on, stream):
