@@ -5,6 +5,7 @@ target_sources(usermod_bsrlwe INTERFACE
   ${CMAKE_CURRENT_LIST_DIR}/bsrlwe.c
   ${BSRLWE_CORE}/src/aes.c
   ${BSRLWE_CORE}/src/ntt.c
+  ${BSRLWE_CORE}/src/ntt_neon.c
   ${BSRLWE_CORE}/src/pack.c
   ${BSRLWE_CORE}/src/rlwe.c
   ${BSRLWE_CORE}/src/roots.c

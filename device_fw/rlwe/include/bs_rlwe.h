@@ -83,7 +83,8 @@ size_t bs_poly_bytes(bs_mode mode, size_t used);
 
 /* `rlwe`: one polynomial. Coefficients 0..count-1 carry pixels[]; with_key adds the 32 result-key values of `seed` after
  * them (count + 32 <= 1,024). Writes bs_poly_bytes(BS_MODE_RLWE, used) bytes to out, 0 to out_size; out must not overlap
- * work, pk or pixels. On any error out[0..out_size) is zero. Stack: under 800 bytes. */
+ * work, pk or pixels. On any error out[0..out_size) is zero. Stack: under 800 bytes on boards,
+ * under 1,600 where vectors are used. */
 bs_status bs_rlwe_encrypt(const uint8_t pk[BS_PK_BYTES], const uint8_t seed[BS_SEED_BYTES], uint32_t index,
                           const uint8_t *pixels, size_t count, int with_key, uint8_t *out, size_t out_size,
                           bs_work *work);

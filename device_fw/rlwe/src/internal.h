@@ -57,6 +57,12 @@ static inline int32_t bs_opaque(int32_t constant)
     return constant;
 }
 
+#if defined(__ARM_NEON)
+#define BS_NEON 1 /* ntt_neon.c instead of ntt.c */
+#else
+#define BS_NEON 0
+#endif
+
 /* High word of the signed product. Cores without an instruction for it (ESP8266, Cortex-M0+) get four 16-bit products
  * instead of a library call. */
 #if (defined(__XTENSA__) && defined(__XTENSA_CALL0_ABI__)) || defined(__ARM_ARCH_6M__)
@@ -188,7 +194,7 @@ void bs_chacha_words(bs_chacha *c, uint32_t *out, size_t blocks);
 
 /* a: any |a| < q in coefficient order; result in NTT order, |x| < 14q. */
 void bs_ntt(int32_t a[BS_N]);
-/* a: NTT order, |a| <= 2.5q; result: coefficients of a * 2^32, in (-q/4, 5q/4): undoes one bs_mul_mont. */
+/* a: NTT order, |a| <= 2.5q; result: coefficients of a * 2^32, in (-7q/8, 5q/4): undoes one bs_mul_mont. */
 void bs_intt(int32_t a[BS_N]);
 
 void bs_sample_ternary(const uint8_t seed[BS_SEED_BYTES], uint32_t purpose, uint32_t index, int32_t out[BS_N]);

@@ -6,6 +6,8 @@
  * of m blocks is minus root 2m-1-i: one table serves both ways and the minus goes into the difference. */
 #include "internal.h"
 
+#if !BS_NEON
+
 static inline void butterfly(int32_t *x, int32_t *y, bs_root r, int32_t q)
 {
     int32_t t = bs_mul_root(*y, r, q);
@@ -93,3 +95,4 @@ void bs_intt(int32_t a[BS_N])
         x[3 * BS_N / 4] = bs_mul_root(x3 - x1, scale_root, q);
     }
 }
+#endif
