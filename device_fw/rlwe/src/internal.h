@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "bs_rlwe.h"
+#include "../include/bs_rlwe.h"
 
 /* The constant-time test (test/test_ct.c) redefines this to tell valgrind that a value is public by design. */
 #ifndef BS_DECLASSIFY
