@@ -17,14 +17,14 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from blindsight.app.images import load_images
-from blindsight.app.modelfile import find_model, pictures_of
-from blindsight.app.party import Task
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from blindsight.app.images import load_images
+from blindsight.app.modelfile import find_model, pictures_of
+from blindsight.app.party import Task
 from blindsight.fixed.rng import SystemRng, uniform_u32
 from blindsight.nn import floatnet
 from blindsight.nn.model import Model
@@ -153,7 +153,7 @@ def run_pair(
             for party, path in enumerate((Path(model_path).resolve(), plan_file))
         ]
         helper = _Party(tasks[1], shares[1], None)
-        cloud = None
+        cloud: _Party | None = None
         try:
             port = helper.wait_for("port")["port"]
             cloud = _Party(Task(**{**asdict(tasks[0]), "port": port}), shares[0], progress)
@@ -168,9 +168,9 @@ def run_pair(
                 raise InferError(min(errors, key=lambda e: ("the peer" in e, len(e))))
             return reports[0], reports[1]
         finally:
-            for party in (helper, cloud):
-                if party:
-                    party.stop()
+            for process in (helper, cloud):
+                if process:
+                    process.stop()
 
 
 class _Party:

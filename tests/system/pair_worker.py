@@ -1,7 +1,7 @@
 """One server with a material pool on disk, for the kill tests: redoes every picture until both sides have its share.
 
-Usage: pair_worker.py PARTY FOLDER MODEL_OR_PLAN. FOLDER holds `pixels-<party>.npy`; the worker keeps its pool, a log of `picture slot` lines
-(written before the first byte that depends on the slot), its result shares and the port number there.
+Usage: pair_worker.py PARTY FOLDER MODEL_OR_PLAN. FOLDER holds `pixels-<party>.npy`; the worker keeps its pool, a log of
+`picture slot` lines (written before the first byte that depends on the slot), its result shares and the port number there.
 """
 
 import json

@@ -36,7 +36,7 @@ def aligned(nbytes: int) -> np.ndarray:
 
 def _view(part: Buffer) -> memoryview:
     if isinstance(part, np.ndarray):
-        part = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+        return np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
     return memoryview(part).cast("B")
 
 
@@ -84,7 +84,7 @@ class FramedChannel:
             self._check(wanted, exact, size, kind)
             body = aligned(size)
             if size:
-                self._transport.recv_into(memoryview(body))
+                self._transport.recv_into(body.data)
         except ChannelError:
             self._shut()
             raise

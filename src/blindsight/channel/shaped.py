@@ -8,6 +8,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from blindsight.channel.base import PeerClosed
@@ -71,7 +72,7 @@ class ShapedTransport(SocketTransport):
 
 
 def shaped(
-    sock: socket.socket, party: int, link: Link, hello: dict[str, object], timeout: float = 60.0
+    sock: socket.socket, party: int, link: Link, hello: Mapping[str, object], timeout: float = 60.0
 ) -> FramedChannel:
     """A channel over a connected socket and a modelled line; both ends must be shaped alike."""
     channel = FramedChannel(ShapedTransport(sock, timeout, link), party)

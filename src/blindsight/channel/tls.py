@@ -64,7 +64,7 @@ class TlsTransport:
             raise
 
     def _check_name(self, name: str) -> None:
-        cert = self._tls.getpeercert() or {}
+        cert: dict[str, Any] = dict(self._tls.getpeercert() or {})
         names = [value for kind, value in cert.get("subjectAltName", ()) if kind == "DNS"]
         if name not in names:
             raise ProtocolError(f"the peer's certificate is for {names}, not for {name!r}")

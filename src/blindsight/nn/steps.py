@@ -155,16 +155,13 @@ class WeightedStep:
         return linear.online(op, run.weights[op.weight], d, threads=run.threads) + share + bias
 
 
-class Secure:
+class SecureStep:
     """A step that is one functionality of `mpc` on the flattened input."""
 
     def __init__(self, op: Op, plan: Plan) -> None:
         self.op, source = op, plan.sources(op)[0]
-        self.functionality = self.build(op, source)
+        self.functionality = functionality(op, source)
         self.count = source.size
-
-    def build(self, op: Op, source: Op):
-        raise NotImplementedError
 
     def draws(self) -> list[Draw]:
         return self.functionality.draws(self.count)
@@ -174,20 +171,17 @@ class Secure:
         return self.functionality.run(run.session, x).reshape(self.op.shape)
 
 
-class ReluStep(Secure):
-    def build(self, op: Relu, source: Op) -> ReLU:
+def functionality(op: Op, source: Op) -> Functionality:
+    """The functionality that realises an operation on the output of `source`."""
+    if isinstance(op, Relu):
         return ReLU(op.f, op.m)
-
-
-class TruncStep(Secure):
-    def build(self, op: Trunc, source: Op) -> TruncateExtend:
+    if isinstance(op, Trunc):
         return TruncateExtend(op.f, op.m)
-
-
-class MaxPoolStep(Secure):
-    def build(self, op: MaxPool, source: Op) -> SecureMaxPool:
-        windows = window_indices(source.shape, op.kernel, op.stride, op.padding)
+    if isinstance(op, MaxPool):
+        channels, height, width = source.shape
+        windows = window_indices((channels, height, width), op.kernel, op.stride, op.padding)
         return SecureMaxPool(op.f, op.m, op.relu, windows)
+    raise PlanError(f"operation {op.out!r}: no protocol for {op.kind}; upgrade blindsight")
 
 
 class OutputStep:
@@ -219,9 +213,9 @@ STEPS: dict[str, type] = {
     "concat": ConcatStep,
     "reshape": ReshapeStep,
     "sum_pool": SumPoolStep,
-    "relu": ReluStep,
-    "trunc": TruncStep,
-    "max_pool": MaxPoolStep,
+    "relu": SecureStep,
+    "trunc": SecureStep,
+    "max_pool": SecureStep,
     "output": OutputStep,
 }
 assert Input.kind not in STEPS  # its share is what `Network.run` is given
