@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .builder import CompileError
     from .compiler import Compiled, compile_model
-    from .layers import CompileError
     from .load import load_module
 
 __all__ = ["CompileError", "Compiled", "compile_model", "load_module"]
@@ -19,7 +19,7 @@ __all__ = ["CompileError", "Compiled", "compile_model", "load_module"]
 _HOMES = {
     "compile_model": "compiler",
     "Compiled": "compiler",
-    "CompileError": "layers",
+    "CompileError": "builder",
     "load_module": "load",
 }
 

@@ -19,7 +19,7 @@ from blindsight.nn.model import Model
 from blindsight.nn.plan import Plan, Reveal
 
 from . import fold
-from .layers import CompileError
+from .builder import CompileError
 from .lower import Lowering, Row, Settings, lower
 from .trace import Traced, trace
 

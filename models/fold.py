@@ -19,7 +19,7 @@ import numpy as np
 from blindsight.nn import kernels
 from blindsight.nn.floatnet import FloatGraph, FloatOp
 
-from .layers import CompileError
+from .builder import CompileError
 
 ONE = (1, 1)
 

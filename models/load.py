@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .layers import CompileError
+from .builder import CompileError
 
 
 def load_module(source: str, weights: str | Path | None = None) -> nn.Module:

@@ -21,7 +21,7 @@ from blindsight.nn import kernels, plan
 from blindsight.nn.floatnet import FloatGraph, FloatOp
 
 from .bounds import ACCUMULATOR, LOGIT, Interval, dropped_bits, he_error
-from .layers import CompileError
+from .builder import CompileError
 
 WIDE = 2.0**24  # a larger input of a weighted operation is truncated first
 

@@ -2,7 +2,7 @@
 
 `torch.fx` traces the module in evaluation mode; where it cannot (control flow on values), `torch.export` is
 tried. The nodes are then walked with shapes of a batch of two, so that code that computes shapes
-(`x.view(x.size(0), -1)`) just runs. What a node means is in the tables of `layers`; anything that is not
+(`x.view(x.size(0), -1)`) just runs. What a node means is in the tables of `tables`; anything that is not
 there is refused by name.
 """
 
@@ -19,7 +19,8 @@ from torch import Tensor, fx, nn
 
 from blindsight.nn.floatnet import FloatGraph
 
-from .layers import FUNCTIONS, MODULES, MONOTONIC_HEADS, Builder, CompileError, Sym, refuse
+from .builder import MONOTONIC_HEADS, Builder, CompileError, Sym, refuse
+from .tables import FUNCTIONS, MODULES
 
 MAX_NODES = 20000
 

@@ -1,0 +1,105 @@
+"""The two tables of the front end: `MODULES` maps layer classes, `FUNCTIONS` names of functions and methods, to handlers.
+
+To support another layer: write its handler (`layers`, `pools`) and list it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from . import layers, pools
+from .builder import Builder, Sym
+
+
+def _conv_module(b: Builder, m: nn.Conv2d, x: Sym) -> Sym:
+    if m.padding_mode != "zeros":
+        raise b.fail(f"padding_mode={m.padding_mode!r} is not supported: use 'zeros'")
+    return layers.conv2d(b, x, m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
+
+
+def _norm_module(b: Builder, m: nn.BatchNorm2d, x: Sym) -> Sym:
+    return layers.batch_norm(b, x, m.running_mean, m.running_var, m.weight, m.bias, eps=m.eps)
+
+
+def _avg_module(b: Builder, m: nn.AvgPool2d, x: Sym) -> Sym:
+    return pools.avg_pool2d(
+        b, x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override
+    )
+
+
+def _max_module(b: Builder, m: nn.MaxPool2d, x: Sym) -> Sym:
+    return pools.max_pool2d(
+        b, x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices
+    )
+
+
+def _unflatten_module(b: Builder, m: nn.Unflatten, x: Sym) -> Sym:
+    return pools.view(b, x, [*x.shape[: m.dim], *m.unflattened_size, *x.shape[m.dim + 1 :]])
+
+
+MODULES: dict[type[nn.Module], Callable[..., Sym]] = {
+    nn.Conv2d: _conv_module,
+    nn.Linear: lambda b, m, x: layers.linear(b, x, m.weight, m.bias),
+    nn.BatchNorm2d: _norm_module,
+    nn.BatchNorm1d: _norm_module,
+    nn.ReLU: lambda b, _, x: layers.relu(b, x),
+    nn.MaxPool2d: _max_module,
+    nn.AvgPool2d: _avg_module,
+    nn.AdaptiveAvgPool2d: lambda b, m, x: pools.adaptive_avg_pool2d(b, x, m.output_size),
+    nn.AdaptiveMaxPool2d: lambda b, m, x: pools.adaptive_max_pool2d(b, x, m.output_size, m.return_indices),
+    nn.ZeroPad2d: lambda b, m, x: pools.pad(b, x, m.padding),
+    nn.Flatten: lambda b, m, x: pools.flatten(b, x, m.start_dim, m.end_dim),
+    nn.Unflatten: _unflatten_module,
+    **dict.fromkeys(
+        (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout), lambda _, __, x: x
+    ),
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "conv2d": layers.conv2d,
+    "linear": layers.linear,
+    "addmm": layers.addmm,
+    "convolution": layers.convolution,
+    "batch_norm": layers.batch_norm,
+    "aten.batch_norm": layers.aten_batch_norm,
+    "native_batch_norm_legit_no_training": lambda b, x, w, o, m, v, momentum, eps: (
+        layers.batch_norm(b, x, m, v, w, o, eps=eps),
+    ),
+    "relu": layers.relu,
+    "clamp": layers.clamp,
+    "clamp_min": layers.clamp,
+    "clip": layers.clamp,
+    "threshold": lambda b, x, threshold, value: layers.clamp(b, x, threshold if threshold == value else None),
+    "maximum": layers.maximum,
+    **dict.fromkeys(("add", "iadd", "radd"), layers.add),
+    **dict.fromkeys(("sub", "isub", "subtract"), layers.sub),
+    "rsub": layers.rsub,
+    **dict.fromkeys(("mul", "imul", "multiply"), layers.mul),
+    **dict.fromkeys(("div", "truediv", "itruediv", "divide", "true_divide"), layers.div),
+    **dict.fromkeys(("neg", "negative"), layers.neg),
+    "max_pool2d": pools.max_pool2d,
+    "max_pool2d_with_indices": lambda b, *a, **k: (pools.max_pool2d(b, *a, **k),),
+    "avg_pool2d": pools.avg_pool2d,
+    "adaptive_avg_pool2d": pools.adaptive_avg_pool2d,
+    "adaptive_max_pool2d": pools.adaptive_max_pool2d,
+    "mean": pools.mean,
+    **dict.fromkeys(("view", "reshape", "unsafe_view"), pools.view),
+    "flatten": pools.flatten,
+    "squeeze": pools.squeeze,
+    "unsqueeze": pools.unsqueeze,
+    **dict.fromkeys(("cat", "concat", "concatenate"), pools.cat),
+    **dict.fromkeys(
+        ("contiguous", "clone", "detach", "to", "float", "alias", "type_as", "lift_fresh_copy"),
+        pools.identity,
+    ),
+    **dict.fromkeys(("dropout", "dropout2d", "feature_dropout", "alpha_dropout"), pools.dropout),
+    **dict.fromkeys(("pad", "constant_pad_nd"), pools.pad),
+    "getitem": pools.getitem,
+    "size": pools.size,
+    "sym_size": pools.size,
+    "dim": lambda b, x: len(x.shape),
+    "getattr": pools.attribute,
+    "assert_tensor_metadata": lambda *_, **__: None,
+}
