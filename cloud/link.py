@@ -5,6 +5,7 @@ commit.
 from __future__ import annotations
 
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 
@@ -59,6 +60,7 @@ class BrokerLink:
         self._client.on_connect = self._connect
         self._client.on_disconnect = self._disconnect
         self._client.on_message = self._message
+        self._client.on_connect_fail = self._unreachable
         self._client.on_subscribe = lambda *_: log.info("subscribed", shards=shards)
         self._client.on_publish = lambda _client, _data, mid, *_: self._published(mid)
         if config.user is not None:
@@ -99,6 +101,11 @@ class BrokerLink:
         self.connected.set()
         self._metrics.gauge("broker_connected", 1)
         self._log.info("broker-connected", session_present=flags.session_present)
+
+    def _unreachable(self, _client: mqtt.Client, _data: object) -> None:
+        error = sys.exc_info()[1]
+        self._metrics.count("broker_unreachable")
+        self._log.warning("broker-unreachable", detail=str(error) if error else "")
 
     def _disconnect(
         self, _client: mqtt.Client, _data: object, _flags: object, code: mqtt.ReasonCode, *_: object

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from blindsight.channel import Channel, TlsFiles, tcp_connect, tls_connect
@@ -16,6 +17,8 @@ from blindsight.nn.plan import Plan
 from blindsight.service.engine import Engine, PairEngine
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
+
+IDLE_STOP_S = 2.0
 
 
 class CloudService:
@@ -60,8 +63,11 @@ class CloudService:
         for worker in self._workers:
             worker.stop.set()
         self._wake.set()
+        deadline = time.monotonic() + wait_s
         for worker in self._workers:
-            worker.join(wait_s)
+            while worker.is_alive() and worker.busy and time.monotonic() < deadline:
+                worker.join(0.1)
+            worker.join(IDLE_STOP_S)  # one that only waits for its helper is not waited for
         if self.ingress:
             self.ingress.stop()
         self.metrics.close()

@@ -49,6 +49,7 @@ class Worker(threading.Thread):
         self._connect, self._make_engine = connect, make_engine
         self._wake, self._due, self._metrics, self._log = wake, due, metrics, log
         self.stop = threading.Event()
+        self.busy = False  # a job is at hand
         self._merged: set[tuple[bytes, str]] = set()  # pools compared over the present connection
         self._filling: set[tuple[bytes, str]] = set()
         self._models: dict[str, dict[bytes, Version]] = {}
@@ -109,8 +110,12 @@ class Worker(threading.Thread):
                 self._pair, self._config.workers.lease_s, {n: set(v) for n, v in self._models.items()}
             )
             if job is not None:
-                with _Renewal(self._config, self._pair):
-                    self._guarded(store, channel, engine, job)
+                self.busy = True
+                try:
+                    with _Renewal(self._config, self._pair):
+                        self._guarded(store, channel, engine, job)
+                finally:
+                    self.busy = False
                 last = time.monotonic()
                 continue
             if self._restock(channel, engine):
@@ -186,7 +191,7 @@ class Worker(threading.Thread):
     def _refused(self, store: Jobs, job: Job, refusal: jobs.Refused) -> None:
         self._metrics.count("refused_by_helper", code=str(int(refusal.code)))
         self._log.warning(
-            "refused", device=job.device, image=job.image.hex(), attempt=job.attempt, code=int(refusal.code),
+            "refused-by-helper", device=job.device, image=job.image.hex(), attempt=job.attempt, code=int(refusal.code),
             detail=refusal.reason,
         )  # fmt: skip
         if refusal.code == jobs.Code.RERUN:
