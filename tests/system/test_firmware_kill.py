@@ -118,6 +118,7 @@ def test_cut_short_files_are_recovered(tmp_path: Path) -> None:
     pictures.mkdir()
     (pictures / ("0" * 32 + ".px")).write_bytes(bytes(10))
     (pictures / ("1" * 32 + ".js.new")).write_text('{"id": "11')
+    (pictures / ("3" * 32 + ".js")).write_text('{"id": "3333"}')
     (pictures / ("2" * 32 + ".px.new")).write_bytes(bytes(3))
     (provision.path / "state.json.new").write_text('{"frames": 1, "interval": null}')
     run = lab.Device(provision.path)
@@ -126,3 +127,26 @@ def test_cut_short_files_are_recovered(tmp_path: Path) -> None:
     assert run.of("boot")[0]["boot"] == 9
     assert [e["frame"] for e in run.of("result")] == [1], "an interrupted rename of the state is finished"
     assert list(pictures.iterdir()) == []
+
+
+def test_pending_picture_of_another_shape(tmp_path: Path) -> None:
+    """Settings that changed under a stored picture: given up with a reason, the next one goes on."""
+    provision, servers, broker = _setup(tmp_path, 2)
+    broker.fault = lambda what: "before" if "/up/" in what else None
+    first = lab.Device(provision.path)
+    first.wait_for("captured")
+    first.kill()
+    (provision.path / "state.json").write_text('{"frames": 1, "interval": null}')
+    pictures = len(list((provision.path / "pictures").glob("*.px")))
+    broker.fault = lambda what: None
+    provision.config.update(height=8, count=1 + pictures)
+    provision.shape = (8, 40, 1)
+    frames = provision.set_frames(1 + pictures)
+    provision.write()
+    second = lab.Device(provision.path)
+    assert second.wait() == 0, second.stderr
+    broker.close()
+    assert [e["final"] for e in second.of("failure")] == [True] * pictures
+    assert "another shape" in second.of("failure")[0]["reason"]
+    (answer,) = second.of("result")
+    assert servers.pixels[answer["image"]] == frames[answer["frame"]]

@@ -1,6 +1,8 @@
 """The real firmware under the MicroPython unix port against a broker that breaks at every packet."""
 
 import re
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -71,6 +73,7 @@ def test_pictures_are_answered(bench: Bench, mode: str, shape: tuple[int, int, i
         )
     assert bench.servers.status["cam-1"]["state"] == "offline"
     assert bench.broker.wills == []
+    assert device.of("boot")[0]["core"] == ("cryptolib" if mode == "aes" else "viper")
 
 
 FAULTS = [
@@ -287,6 +290,21 @@ def test_hook(bench: Bench) -> None:
     assert device.wait() == 0, device.stderr
     want = lab.label_of(bench.frames[0])
     assert [e["got"] for e in device.of("hook")] == [f"{lab.LABELS[want]} {want}"]
+
+
+@pytest.mark.parametrize("mode", ["rlwe", "rlwe-sk"])
+def test_c_core_is_used_where_installed(bench: Bench, mode: str) -> None:
+    """The native .mpy beside the settings: the same pictures arrive, encrypted by the C core."""
+    folder = lab.ROOT / "device_fw" / "natmod"
+    bench.build(2, mode=mode)
+    device = bench.provision.path
+    build = [sys.executable, str(folder / "build.py"), "x64", str(device / "_bsnative.mpy")]
+    subprocess.run(build, check=True, timeout=120, capture_output=True)
+    shutil.copy(folder / "bsnative.py", device)
+    run = bench.start()
+    assert run.wait() == 0, run.stderr
+    bench.check(run)
+    assert run.of("boot")[0]["core"] == "native"
 
 
 def test_failing_hook_loses_no_answer(bench: Bench) -> None:

@@ -49,7 +49,7 @@ class Device:
         self.interval = cfg.interval_s if store.interval is None else store.interval
         self._next_capture = time.ticks_ms()
         self.live = 0
-        event("boot", boot=store.boot, version=VERSION, pending=len(store.pictures))
+        event("boot", boot=store.boot, version=VERSION, pending=len(store.pictures), core=sender.core)
 
     # --- pictures
 
@@ -89,7 +89,12 @@ class Device:
 
     def _send(self, pic):
         start = time.ticks_ms()
-        sent = self.sender.send(pic, self.link, self.prefix, self.store)
+        try:
+            sent = self.sender.send(pic, self.link, self.prefix, self.store)
+        except ValueError as e:
+            event("failure", image=pic.id, frame=pic.frame, code=0, reason=str(e), final=True)
+            self.store.drop(pic)
+            return
         patience(self.cfg, pic)
         event(
             "published",

@@ -49,15 +49,26 @@ class Layout:
 
 
 def cipher(layout, stream, cfg, keys):
-    """The cipher of the layout's mode; only its module is loaded."""
+    """(cipher of the layout's mode, name of the code behind it); only what is used is loaded.
+
+    Where the C core is installed (`bsnative` of device_fw/natmod or usermod) the lattice modes run on it: same bytes.
+    """
+    if layout.mode not in (RLWE, RLWE_SK):
+        from bsdev.aes import AesCtr
+
+        return AesCtr(layout, stream, keys.shared, keys.base), "cryptolib"
+    try:
+        import bsnative
+    except ImportError:
+        bsnative = None
     if layout.mode == RLWE:
+        if bsnative:
+            return bsnative.Rlwe(layout, stream, cfg.read("pk.bin", 3360)), "native"
         from bsdev.rlwe import Rlwe
 
-        return Rlwe(layout, stream, cfg.path("pk.bin"))
-    if layout.mode == RLWE_SK:
-        from bsdev.rlwe_sk import RlweSk
+        return Rlwe(layout, stream, cfg.path("pk.bin")), "viper"
+    if bsnative:
+        return bsnative.RlweSk(layout, stream, keys.shared, keys.base), "native"
+    from bsdev.rlwe_sk import RlweSk
 
-        return RlweSk(layout, stream, keys.shared, keys.base)
-    from bsdev.aes import AesCtr
-
-    return AesCtr(layout, stream, keys.shared, keys.base)
+    return RlweSk(layout, stream, keys.shared, keys.base), "viper"

@@ -29,7 +29,7 @@ class Sender:
         self.feed = lambda: None
         mode = MODES[cfg.mode]
         self.layout = layout = Layout(mode, cfg.pixels, cfg.polys_per_block)
-        self.cipher = cipher(layout, stream, cfg, keys)
+        self.cipher, self.core = cipher(layout, stream, cfg, keys)
         self.pixels = memoryview(self.cipher.pixels)
         self._commitments = bytearray(32 * layout.blocks)
         self.c1 = bytearray(32 * layout.blocks if mode != AES else 0)
@@ -50,7 +50,7 @@ class Sender:
         for k in layout.block_polys(j):
             n = layout.pixels_in(k)
             if n and pixels.readinto(self.pixels[:n]) != n:
-                raise ValueError("stored pixels of " + pic.id + " are cut short")
+                raise OSError("cannot read the stored pixels of " + pic.id)
             for part in (0, 1):
                 data = self.cipher.second(k) if part else self.cipher.first(k)
                 commitment.update(data)
@@ -88,6 +88,8 @@ class Sender:
             self.image, self._next = pic.id, 0
         sent = 0
         with store.open_pixels(pic) as pixels:
+            if pixels.seek(0, 2) != self.layout.pixels:
+                raise ValueError("the picture was taken for another shape than the settings have now")
             pixels.seek(min(self._next * self.layout.per_block * 1024, self.layout.pixels))
             while self._next < self.layout.blocks:
                 if pic.accepted:

@@ -108,9 +108,11 @@ class Store:
         self._litter = True
         for name in os.listdir(self._dir):
             if name.endswith(".js"):
-                record = _load(self._dir + "/" + name)
-                if record:
-                    self.pictures[record["id"]] = _picture(record)
+                try:
+                    pic = _picture(_load(self._dir + "/" + name) or {})
+                except (KeyError, TypeError, ValueError):
+                    continue  # not ours, or damaged: swept away
+                self.pictures[pic.id] = pic
         for pic in self.pictures.values():
             self.frames = max(self.frames, pic.frame + 1)
         self.sweep()
