@@ -1,6 +1,4 @@
 """Linear layers whose weights are shared between the servers: the product comes out."""
-anything.
-"""
 
 import threading
 from dataclasses import replace

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from blindsight.channel import memory_pair
+from blindsight.channel import ProtocolError, memory_pair
 from blindsight.channel.counting import Recorder
 from blindsight.he.secret.linear import LayerKey
 from blindsight.nn import planner
@@ -160,3 +162,31 @@ def test_logits_take_the_finer_ring() -> None:
 def test_the_helper_needs_its_masks() -> None:
     with pytest.raises(ValueError, match="masks"):
         HelperSide(small_plan(), LayerKey).batch(memory_pair()[1], [], 1, None)
+
+
+def test_servers_that_cut_differently_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = small_plan()
+    cloud, helper = memory_pair()
+    todo = layers(plan, plan.weighted, 2)
+    cloud.send(bytes(16), bytes(32))
+    with pytest.raises(ProtocolError, match="same version"):
+        HelperSide(plan, LayerKey).batch(helper, [layer.op for layer in todo], 2, {})
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(st.data())
+def test_any_convolution_under_encryption(data: st.DataObject) -> None:
+    def size(lo: int, hi: int) -> int:
+        return data.draw(st.integers(lo, hi))
+
+    x = Input(out="x", inputs=(), shape=(3, size(4, 40), size(4, 40)), scale=0)
+    groups = data.draw(st.sampled_from([1, 1, 3]))
+    layer = conv("y", x, groups * size(1, 6), size(1, 4), size(1, 3), size(0, 2), groups)
+    flat = Reshape(out="flat", inputs=("y",), shape=(layer.size,), scale=0)
+    end = Output(out="logits", inputs=("flat",), shape=(layer.size,), scale=0)
+    _, h, w = x.shape
+    plan = Plan("any", h, w, 3, "rgb888", (), Reveal(), (x, layer, flat, end))
+    batch = size(1, 16)
+    weights, *rest = material(plan, batch, size(0, 2**32))
+    worst = errors(plan, weights, *rest)["y"]
+    assert worst <= error_bound(layers(plan, [layer], batch)[0].cut, weights["y.w"])

@@ -275,6 +275,13 @@ class Cut:
                 f"{self.channel_blocks} input polynomials in an answer, at most {MAX_USES} are possible"
             )
 
+    @property
+    def parameters(self) -> tuple[object, ...]:
+        """What the cut follows from: equal parameters give equal polynomials."""
+        rows, cols = self.rows, self.cols
+        unfold = (rows.axis.unfold, cols.axis.unfold)
+        return (self.conv, self.batch, self.n, rows.n, cols.n, rows.aligned, self.cb, self.ob, unfold)
+
     @cached_property
     def phases(self) -> list[tuple[int, int]]:
         return [(v, h) for v in self.rows.axis.offsets for h in self.cols.axis.offsets]

@@ -6,7 +6,7 @@ a share of W*r. Message sizes follow from the public plan on both sides. The hel
 the cloud's answers, so that both work at once; layers pass in pieces of bounded size, so that memory does
 not grow with the network.
 
-    cloud -> helper   the public seed of a_pk, one for each ring in use
+    cloud -> helper   digest of the cuts; the public seed of a_pk, one for each ring in use
     helper -> cloud   b_pk for each ring
     helper -> cloud   for each op, for each pass of its tiles: Enc(r) of those tiles
     cloud -> helper   for each op, for each pass, for each block of answers: the answers
@@ -19,6 +19,7 @@ rule: DESIGN section 4. Sources: Mishra et al., "Delphi", USENIX Security 2020, 
 Huang et al., "Cheetah", USENIX Security 2022, section 3.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -26,7 +27,7 @@ from typing import Protocol
 import numpy as np
 
 from blindsight import _native
-from blindsight.channel import Channel
+from blindsight.channel import Channel, ProtocolError
 from blindsight.fixed.rng import Rng, SystemRng
 from blindsight.he.error import answer_error
 from blindsight.he.linear import MAX_BATCH, Evaluator, Scattered, Weights
@@ -37,6 +38,7 @@ from blindsight.nn.plan import Plan
 from blindsight.nn.planner import Costs, Layer, choose, layers
 from blindsight.params import LINEAR, RingParams
 
+DIGEST_BYTES = 16
 AHEAD = 2  # passes that the helper encrypts before it has opened the answers of the first
 
 
@@ -103,7 +105,7 @@ class CloudSide:
         todo = layers(self._plan, ops, batch)
         rings = _rings(todo)
         seeds = [self._rng.bytes(SEED_BYTES) for _ in rings]
-        channel.send(*seeds)
+        channel.send(_digest(todo), *seeds)
         publics = channel.recv(sum(polynomial_bytes(ring) for ring in rings)).tobytes()
         evaluators, at = {}, 0
         for ring, seed in zip(rings, seeds, strict=True):
@@ -157,7 +159,10 @@ class HelperSide:
             raise ValueError("the helper's side of the linear layers needs the masks")
         todo = layers(self._plan, ops, batch)
         rings = _rings(todo)
-        seeds = channel.recv(SEED_BYTES * len(rings)).reshape(-1, SEED_BYTES)
+        first = channel.recv(DIGEST_BYTES + SEED_BYTES * len(rings))
+        if first[:DIGEST_BYTES].tobytes() != _digest(todo):
+            raise ProtocolError("the servers cut the layers differently: run the same version on both")
+        seeds = first[DIGEST_BYTES:].reshape(-1, SEED_BYTES)
         keys = {ring: self._make_key(ring, seed.tobytes()) for ring, seed in zip(rings, seeds, strict=True)}
         try:
             channel.send(*(keys[ring].public for ring in rings))
@@ -182,11 +187,16 @@ class HelperSide:
             if i >= 0:
                 layer, tiles = units[i]
                 _open(channel, keys[layer.ring], layer, tiles, out[layer.op.out])
-        return {name: share.reshape(len(next(iter(masks.values()))), -1) for name, share in out.items()}
+        return {layer.op.out: out[layer.op.out].reshape(layer.cut.batch, -1) for layer in todo}
 
 
 def _rings(todo: Sequence[Layer]) -> list[RingParams]:
     return list(dict.fromkeys(layer.ring for layer in todo))
+
+
+def _digest(todo: Sequence[Layer]) -> bytes:
+    cuts = [(layer.op.out, layer.ring.name, *layer.cut.parameters) for layer in todo]
+    return hashlib.sha256(repr(cuts).encode()).digest()[:DIGEST_BYTES]
 
 
 def _encrypt(key: Owner, cut: Cut, tiles: range, r: np.ndarray) -> bytes:
