@@ -24,3 +24,7 @@ def test_known_answers(tmp_path: Path) -> None:
 
 def test_kernels_against_integers() -> None:
     assert _run("kernels.py") == "ok\n"
+
+
+def test_cameras(tmp_path: Path) -> None:
+    assert _run("cameras.py", tmp_path) == "ok\n"

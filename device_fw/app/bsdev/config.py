@@ -83,7 +83,7 @@ def load(directory):
         ("width", 1, 4096),
         ("polys_per_block", 1, 16),
         ("epoch", 0, 0xFFFFFFFF),
-        ("interval_s", 0, 604800),
+        ("interval_s", 0, 432000),
         ("count", 0, 1 << 30),
         ("max_pending", 1, 64),
         ("retry_s", 0.05, 86400),

@@ -63,6 +63,8 @@ class Device:
     def _want_picture(self):
         most = self.cfg.max_pending
         if len(self.store.pictures) >= 16 * most or len(self.store.waiting()) >= most:
+            if left(self._next_capture) < 0:
+                self._next_capture = time.ticks_ms()  # a long wait must not wrap
             return False
         return self.inbox.capture or (self._more() and left(self._next_capture) <= 0)
 

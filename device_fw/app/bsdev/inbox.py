@@ -48,7 +48,7 @@ class Inbox:
         if name == b"capture":
             self.capture = True
         elif name == b"interval" and 0 < len(value) <= 6 and all(48 <= c <= 57 for c in value):
-            self.interval = min(int(value), 604800)
+            self.interval = min(int(value), 432000)  # five days: the range of ticks_ms
             self.store.set_interval(self.interval)
             event("interval", seconds=self.interval)
         elif name == b"reboot":

@@ -21,6 +21,7 @@ def watchdog(seconds):
 def deep_sleep(seconds):
     """Sleep and start again from boot.py; never returns."""
     if hasattr(machine, "deepsleep"):
+        time.sleep_ms(200)  # what was written last leaves the radio first
         machine.deepsleep(int(seconds * 1000))
     sys.exit(0)
 
