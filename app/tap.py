@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import paho.mqtt.client as mqtt
-from blindsight.app.site import BrokerAddress, Site
 
+from blindsight.app.site import BrokerAddress, Site
 from blindsight.he.ingest import mask
 from blindsight.he.secret.ingest import keystream_share, open_masked
 from blindsight.nn.plan import Plan
@@ -30,6 +30,7 @@ class Tap:
         broker: uint8 (H, W, C), the first bytes of the ciphertext, what broker and cloud saw.
         helper: uint8 (H, W, C), the top bits of what the helper decrypted (or its keystream).
         label: the device's answer for this picture; None where nothing was recorded.
+        captured: the picture's manifest and blocks as they passed the broker, and its number.
     """
 
     def __init__(self, broker: BrokerAddress, site: Site, plan: Plan) -> None:
@@ -38,6 +39,7 @@ class Tap:
         self._ready = threading.Event()
         self.picture = self.broker = self.helper = None  # type: np.ndarray | None
         self.label: int | None = None
+        self.captured: tuple[int, manifest.Manifest, list[bytes]] | None = None
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="blindsight-demo-tap")
         if broker.ca is not None:
             self._client.tls_set(str(broker.ca))
@@ -78,7 +80,7 @@ class Tap:
             if len(parts) != parsed.layout.blocks + 1:
                 continue
             blocks = [parts[str(i)] for i in range(parsed.layout.blocks)]
-            self.picture, self.label = x[p.number], p.got
+            self.picture, self.label, self.captured = x[p.number], p.got, (p.number, parsed, blocks)
             self.broker = self._as_picture(np.frombuffer(b"".join(blocks), np.uint8))
             self.helper = self._as_picture(self._decrypted(parsed, blocks))
             return
