@@ -220,6 +220,33 @@ def test_foreign_messages_change_nothing(bench: Bench) -> None:
     assert bench.broker.connections == 1
 
 
+def test_answers_that_never_come(bench: Bench) -> None:
+    """Servers that accept and then forget: the device stops at max_open, asks in vain, and gives the oldest up."""
+    bench.build(6, max_open=3, retry_s=0.05, retry_max_s=0.05)
+    bench.servers.reply = lambda image, kind: kind == 1 or len(bench.servers.pixels) > 5
+    device = bench.start()
+    assert device.wait(60) == 0, device.stderr
+    lost = device.of("failure")
+    assert lost and all(e["reason"] == "no answer came" and e["final"] for e in lost)
+    assert {e["frame"] for e in (*lost, *device.of("result"))} == set(range(6))
+    assert len(device.of("reminded")) > 12
+
+
+def test_sixteen_open_pictures_fit(bench: Bench) -> None:
+    """128 KiB hold the records of max_open pictures that are accepted and not yet answered."""
+    bench.build(20, retry_s=60)
+    bench.servers.reply = lambda image, kind: kind == 1
+    device = bench.start()
+    device.wait_for("receipt", 16, 60)
+    time.sleep(0.5)
+    assert len(device.of("captured")) == 16
+    bench.servers.reply = lambda image, kind: True
+    for image, answer in list(bench.servers.answers.items()):
+        bench.broker.send("cam-1", topics.down("cam-1", bytes.fromhex(image)), answer)
+    assert device.wait(60) == 0, device.stderr
+    bench.check(device)
+
+
 def test_commands(bench: Bench) -> None:
     """capture, interval and reboot; the interval survives the reboot."""
     bench.build(3, count=0, interval_s=600)

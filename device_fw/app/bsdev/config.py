@@ -19,6 +19,7 @@ _DEFAULTS = {
     "wifi": {},
     "epoch": 0,
     "max_pending": 4,  # unreceipted pictures on flash; further captures wait
+    "max_open": 16,  # pictures without an answer, in all
     "retry_s": 30,  # first resend without a receipt; doubles to retry_max_s
     "retry_max_s": 600,
     "backoff_s": 1,  # first reconnect delay; doubles to backoff_max_s, jittered
@@ -86,6 +87,7 @@ def load(directory):
         ("interval_s", 0, 432000),
         ("count", 0, 1 << 30),
         ("max_pending", 1, 64),
+        ("max_open", 1, 64),
         ("retry_s", 0.05, 86400),
         ("retry_max_s", 0.05, 86400),
         ("backoff_s", 0.01, 3600),

@@ -15,7 +15,7 @@ from bsdev.frame import Resizer
 from bsdev import VERSION, camera, power
 from bsdev.inbox import Inbox
 from bsdev.clock import after, doubled, event, left, patience
-from bsdev.keys import Drbg
+from bsdev.keys import Drbg, Stream
 
 try:
     import network  # noqa: F401 - before net.py, so that ports without it do not compile that
@@ -41,7 +41,7 @@ class Device:
         sender.feed = self.feed
         self.camera = camera.make(cfg.camera, cfg.shape, cfg.dir)
         self.resizer = Resizer(self.camera.format, self.camera.size, cfg.shape, cfg.camera.get("crop"))
-        self._drbg = Drbg(net.radio_on, sender.stream)
+        self._drbg = Drbg(net.radio_on, Stream())
         self.store = store = Store(cfg.dir)
         self.inbox = Inbox(cfg, self.prefix, store, self._new_id, on_result)
         count = 1 if cfg.reveal == "top1" else max(len(cfg.labels), 16)
@@ -61,12 +61,27 @@ class Device:
         return not self.cfg.count or self.store.frames < self.cfg.count
 
     def _want_picture(self):
-        most = self.cfg.max_pending
-        if len(self.store.pictures) >= 16 * most or len(self.store.waiting()) >= most:
+        due = self.inbox.capture or (self._more() and left(self._next_capture) <= 0)
+        if due and not self._room():
             if left(self._next_capture) < 0:
                 self._next_capture = time.ticks_ms()  # a long wait must not wrap
             return False
-        return self.inbox.capture or (self._more() and left(self._next_capture) <= 0)
+        return due
+
+    def _room(self):
+        """May another picture be taken? At the limit one whose answer was asked for in vain for long gives way."""
+        store = self.store
+        if len(store.waiting()) >= self.cfg.max_pending:
+            return False
+        if len(store.pictures) < self.cfg.max_open:
+            return True
+        for pic in list(store.pictures.values()):
+            wakes = store.boot - int(pic.id[:16], 16)
+            if pic.accepted and pic.sends + wakes // 8 > 12:
+                event("failure", image=pic.id, frame=pic.frame, code=0, reason="no answer came", final=True)
+                store.drop(pic)
+                return True
+        return False
 
     def _read(self, buf, offset):
         self.feed()
@@ -96,6 +111,8 @@ class Device:
         except ValueError as e:
             event("failure", image=pic.id, frame=pic.frame, code=0, reason=str(e), final=True)
             self.store.drop(pic)
+            return
+        if sent is None:  # answered or failed on the way
             return
         patience(self.cfg, pic)
         event(

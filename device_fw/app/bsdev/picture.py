@@ -92,12 +92,12 @@ class Sender:
                 raise ValueError("the picture was taken for another shape than the settings have now")
             pixels.seek(min(self._next * self.layout.per_block * 1024, self.layout.pixels))
             while self._next < self.layout.blocks:
-                if pic.accepted:
-                    return sent
                 self._block(self._next, pic, salt, link, prefix, pixels)
                 sent += self.layout.block_bytes(self._next)
                 self._next += 1
                 gc.collect()
+                if pic.accepted:
+                    return None
         if not pic.hash:
             self._manifest(pic, salt, store)
         self.image = None
