@@ -29,6 +29,12 @@ Kernels choose() {
     return gemm::portable;
 }
 
+// Buffers of one thread, kept from one piece of work to the next: fresh pages cost as much as filling them.
+struct Buffers {
+    std::vector<u32> panel, rows, out;
+    std::vector<std::int16_t> lo, hi;
+};
+
 struct Layer {
     const ConvShape& s;
     const std::int16_t* w;
@@ -80,10 +86,11 @@ struct Layer {
     }
 
     // panel[tile][pair][2][lanes]: see TileKernel
-    void pack(std::size_t group, std::size_t p0, std::size_t p1, std::vector<u32>& panel) const {
+    void pack(std::size_t group, std::size_t p0, std::size_t p1, Buffers& buffers) const {
         const std::size_t lanes = kernels.lanes, tiles = (p1 - p0 + lanes - 1) / lanes, pairs = (depth() + 1) / 2;
-        std::vector<u32> rows(2 * tiles * lanes, 0);
-        panel.resize(tiles * pairs * 2 * lanes);
+        auto& [panel, rows, out, lo, hi] = buffers;
+        rows.assign(2 * tiles * lanes, 0);
+        panel.resize(std::max(panel.size(), tiles * pairs * 2 * lanes));
         for (std::size_t pair = 0; pair < pairs; ++pair) {
             for (std::size_t half = 0; half < 2; ++half) {
                 u32* row = rows.data() + half * tiles * lanes;
@@ -109,10 +116,12 @@ struct Layer {
 
     // outputs [o0, o1) of the group at pixels [p0, p1); weight rows `stride` apart
     void by_tiles(std::size_t group, const std::int16_t* rows, std::size_t stride, std::size_t o0, std::size_t o1,
-                  std::size_t p0, std::size_t p1) const {
+                  std::size_t p0, std::size_t p1, Buffers& buffers) const {
         const std::size_t lanes = kernels.lanes, pairs = (depth() + 1) / 2;
-        std::vector<u32> panel, out(kernels.max_rows * lanes);
-        pack(group, p0, p1, panel);
+        pack(group, p0, p1, buffers);
+        const std::vector<u32>& panel = buffers.panel;
+        std::vector<u32>& out = buffers.out;
+        out.resize(kernels.max_rows * lanes);
         for (std::size_t o = o0; o < o1; o += kernels.max_rows) {
             const std::size_t n = std::min(kernels.max_rows, o1 - o);
             for (std::size_t p = p0; p < p1; p += lanes) {
@@ -124,10 +133,11 @@ struct Layer {
     }
 
     // along the depth, in the weights' own order: for few pixels, and where there is no tile kernel
-    void by_dots(std::size_t group, std::size_t o0, std::size_t o1, std::size_t p0, std::size_t p1) const {
+    void by_dots(std::size_t group, std::size_t o0, std::size_t o1, std::size_t p0, std::size_t p1,
+                 Buffers& buffers) const {
         const std::size_t n = depth(), count = p1 - p0;
-        std::vector<std::int16_t> lo(count * n), hi(count * n);
-        std::vector<u32> row(count), out(4 * 2);
+        auto& [panel, row, out, lo, hi] = buffers;
+        lo.resize(count * n), hi.resize(count * n), row.resize(count), out.resize(4 * 2);
         for (std::size_t d = 0; d < n; ++d) {
             const std::size_t tap = d % taps();
             gather(group * in_per() + d / taps(), tap / s.kernel_w, tap % s.kernel_w, p0, p1, row.data());
@@ -170,7 +180,8 @@ struct Layer {
 template <class Task> void share_out(std::size_t tasks, unsigned threads, const Task& task) {
     std::atomic<std::size_t> next{0};
     const auto run = [&] {
-        for (std::size_t i; (i = next.fetch_add(1)) < tasks;) task(i);
+        Buffers buffers;
+        for (std::size_t i; (i = next.fetch_add(1)) < tasks;) task(i, buffers);
     };
     std::vector<std::jthread> helpers;
     for (std::size_t i = 1; i < std::min<std::size_t>(threads, tasks); ++i) helpers.emplace_back(run);
@@ -184,7 +195,7 @@ void conv_mod32(const ConvShape& s, const std::int16_t* w, const u32* x, u32* y,
     const std::size_t pixels = s.batch * layer.pixels(), depth = layer.depth(), outputs = layer.out_per();
     threads = static_cast<unsigned>(std::clamp<std::size_t>(s.outputs * pixels * depth / work_per_thread, 1, threads));
     if (outputs < 4) {
-        share_out(s.outputs * s.batch, threads, [&](std::size_t i) { layer.by_planes(i / s.batch, i % s.batch); });
+        share_out(s.outputs * s.batch, threads, [&](std::size_t i, Buffers&) { layer.by_planes(i / s.batch, i % s.batch); });
         return;
     }
     const std::size_t lanes = layer.kernels.lanes;
@@ -207,13 +218,13 @@ void conv_mod32(const ConvShape& s, const std::int16_t* w, const u32* x, u32* y,
         for (std::size_t o = 0; o < s.outputs; ++o) std::copy_n(w + o * depth, depth, even.data() + o * stride);
         rows = even.data();
     }
-    share_out(s.groups * chunks * parts, threads, [&](std::size_t i) {
+    share_out(s.groups * chunks * parts, threads, [&](std::size_t i, Buffers& buffers) {
         const std::size_t group = i / (chunks * parts), c = i / parts % chunks, part = i % parts;
         const std::size_t o0 = std::min(outputs, blocks * part / parts * step), o1 = std::min(outputs, blocks * (part + 1) / parts * step);
         const std::size_t p0 = std::min(pixels, c * chunk), p1 = std::min(pixels, p0 + chunk);
         if (p0 == p1) return;
-        if (dots) layer.by_dots(group, o0, o1, p0, p1);
-        else layer.by_tiles(group, rows + group * outputs * stride, stride, o0, o1, p0, p1);
+        if (dots) layer.by_dots(group, o0, o1, p0, p1, buffers);
+        else layer.by_tiles(group, rows + group * outputs * stride, stride, o0, o1, p0, p1, buffers);
     });
 }
 
