@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blindsight.he.error import answer_error
 from blindsight.nn import kernels
 from blindsight.nn.cut import Conv
 from blindsight.nn.floatnet import FloatOp
 from blindsight.nn.linear import worst_error
+from blindsight.params import LINEAR
 
 ACCUMULATOR = float(
     (1 << 29) - (1 << 16)
@@ -68,8 +70,15 @@ class Interval:
         return Interval(np.maximum(self.low, -most), np.minimum(self.high, most))
 
 
-def he_error(weight: np.ndarray, op: FloatOp, source: tuple[int, ...]) -> float:
-    """E of one linear layer in accumulator units: DESIGN section 4's bound for the worst cut the planner may choose."""
+def he_error(weight: np.ndarray, op: FloatOp, source: tuple[int, ...], enough: float) -> float:
+    """E of one linear layer in accumulator units: DESIGN section 4's bound, for every cut the planner may choose.
+
+    First with the norm over all outputs, as if one answer held them; where that exceeds `enough`, the worst of the cuts.
+    """
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    bound = answer_error(LINEAR, float(np.abs(rows).sum(axis=1).max()), float(np.sqrt((rows * rows).sum())))
+    if bound <= enough:
+        return bound
     if op.op == "linear":
         conv = Conv(source[0], 1, 1, op.shape[0])
     else:

@@ -197,9 +197,9 @@ class Lowering:
                 interval = x.interval.convolve(w, wide, a["stride"], a["padding"], a["groups"])
             else:
                 interval = x.interval.multiply(w, wide)
-            made = Value(
-                op.out, op.shape, scale, interval, he_error(w, op, x.shape), self.seen[op.out], op.out
-            )
+            made = Value(op.out, op.shape, scale, interval, 0.0, self.seen[op.out], op.out)
+            enough = 2.0 ** (dropped_bits(self.bound(made)[0], 0.0, self.settings.m, False) - 4)
+            made = replace(made, error=he_error(w, op, x.shape, enough))
             bound, how = self.bound(made)
             if max(bound, float(np.abs(b).max(initial=0))) < ACCUMULATOR:
                 break
