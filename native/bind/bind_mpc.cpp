@@ -197,6 +197,36 @@ nb::object product_receiver(Words t, Planes planes, Words choice, Ints got) {
     return result;
 }
 
+nb::object lut_messages(In<std::int32_t, 1> base, In<std::int32_t, 1> slope, unsigned shift, Ints turn, Ints low, Ints correction, PadPair pads,
+                        unsigned w) {
+    need_width(w);
+    const size_t J = base.shape(0), n = turn.shape(0), W = bsl::words(n);
+    unsigned k = 1;
+    while (k < 8 && (size_t{1} << k) < J) ++k;
+    need((size_t{1} << k) == J && slope.shape(0) == J && shift >= 1 && shift <= 30, "tables of 2^k entries, k from 1 to 8, shift from 1 to 30");
+    need(low.shape(0) == n && correction.shape(0) == n && pads.shape(0) == J && pads.shape(1) == n, "integers [n], pads [2^k,n]");
+    u64 *messages;
+    u32 *share;
+    nb::object out = array<u64>({(J - 1) * w, W}, messages), own = array<u32>({n}, share);
+    {
+        nb::gil_scoped_release release;
+        bsl::lut_messages({base.data(), slope.data(), shift}, turn.data(), low.data(), correction.data(), pads.data(), n, k, w, messages, share);
+    }
+    return nb::make_tuple(out, own);
+}
+
+nb::object lut_select(Planes index, Planes messages, unsigned w) {
+    need_width(w);
+    const auto k = static_cast<unsigned>(index.shape(0));
+    const size_t W = index.shape(1);
+    need(k >= 1 && k <= 8 && messages.shape(0) == ((size_t{1} << k) - 1) * w && messages.shape(1) == W, "index [k,W], k from 1 to 8, messages [(2^k-1)*w,W]");
+    u64 *planes;
+    nb::object result = array<u64>({w, W}, planes);
+    nb::gil_scoped_release release;
+    bsl::lut_select(index.data(), messages.data(), W, k, w, planes);
+    return result;
+}
+
 } // namespace
 
 void bind_mpc(nb::module_ &m) {
@@ -220,4 +250,7 @@ void bind_mpc(nb::module_ &m) {
     m.def("product_sender", &product_sender, array("t"), array("u"), array("pads"), nb::arg("w"), "The sender's share uint32[n] of u * bit.");
     m.def("product_receiver", &product_receiver, array("t"), array("planes"), array("choice"), array("got"),
           "The receiver's share uint32[n] of u * bit.");
+    m.def("lut_messages", &lut_messages, array("base"), array("slope"), nb::arg("shift"), array("turn"), array("low"), array("correction"), array("pads"),
+          nb::arg("w"), "A look-up's messages [(2^k-1)*w, W] and the sender's share uint32[n].");
+    m.def("lut_select", &lut_select, array("index"), array("messages"), nb::arg("w"), "Planes [w, W] of the message at a secret index.");
 }

@@ -51,4 +51,16 @@ void product_offer(const u32 *u, const u32 *pads, size_t n, unsigned w, u64 *pla
 void product_sender(const u64 *t, const u32 *u, const u32 *pads, size_t n, unsigned w, u32 *out);
 void product_receiver(const u64 *t, const u64 *planes, const u64 *choice, const u32 *got, size_t n, unsigned w, u32 *out);
 
+// F_LUT, 1-of-2^k OT of w-bit integers, k <= 8.  Value j of instance i is V = (base + slope * low[i] + half) >> shift at index
+// (turn[i] + j) mod 2^k of two public int32 tables of 2^k entries.  `correction` (the receiver's index xor its choice) is public,
+// turn and low are secret.  messages [2^k - 1][w][W]: those of j = 1 .. 2^k - 1; message 0 is zero by the choice of `share`.
+struct Lines {
+    const std::int32_t *base, *slope;
+    unsigned shift;
+};
+void lut_messages(const Lines &lines, const u32 *turn, const u32 *low, const u32 *correction, const u32 *pads, size_t n, unsigned k, unsigned w,
+                  u64 *messages, u32 *share);
+// planes [w][W] of message `index` (planes [k][W], secret); zero for index 0.
+void lut_select(const u64 *index, const u64 *messages, size_t W, unsigned k, unsigned w, u64 *planes);
+
 } // namespace bs::bitslice

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from blindsight.mpc import smooth
 from blindsight.mpc.session import ring_vector
 from blindsight.mpc.trunc import check_widths
 
@@ -24,7 +25,7 @@ def _signed(x: np.ndarray, m: int) -> np.ndarray:
 
 
 def _dealt(value: np.ndarray) -> Shares:
-    out = value.astype(np.uint32)
+    out = value.astype(np.int64).astype(np.uint32)
     return out, np.zeros_like(out)
 
 
@@ -182,3 +183,44 @@ class Compare:
         out = np.zeros(8 * ((len(a) + 63) // 64), np.uint8)
         out[: len(bit)] = bit
         return out.view(np.uint64), np.zeros(len(out) // 8, np.uint64)
+
+
+class Clip:
+    """min(max(F_TR(f)(x), low), high)."""
+
+    def __init__(self, f: int, m: int, low: int, high: int) -> None:
+        check_widths(f, m + 1)
+        self.f, self.m, self.low, self.high = f, m, low, high
+
+    def run(self, x0: np.ndarray, x1: np.ndarray) -> Shares:
+        return _dealt(np.clip(_truncated(x0, x1, self.f, self.m), self.low, self.high))
+
+
+class LeakyReLU:
+    """x or slope * x, at `bits` more fractional bits."""
+
+    def __init__(self, f: int, m: int, slope: float, bits: int = 8) -> None:
+        self.f, self.m, self.slope, self.bits = f, m, round(slope * (1 << bits)), bits
+
+    def run(self, x0: np.ndarray, x1: np.ndarray) -> Shares:
+        x = _truncated(x0, x1, self.f, self.m)
+        return _dealt(np.where(x >= 0, x << self.bits, x * self.slope))
+
+
+class Smooth(smooth.Smooth):
+    """The named function, rounded once; a run is within `units` of it."""
+
+    def run(self, x0: np.ndarray, x1: np.ndarray) -> Shares:  # type: ignore[override]
+        return _dealt(self.values(_truncated(x0, x1, self.lut.f, self.lut.m)))
+
+
+class Softmax:
+    """Probabilities, rounded; a run is within 2^-8."""
+
+    def __init__(self, count: int, scale_in: int, scale_out: int = 14) -> None:
+        self.scale_in, self.scale_out = scale_in, scale_out
+
+    def run(self, x0: np.ndarray, x1: np.ndarray) -> Shares:
+        x = _ring(x0, x1).view(np.int32) / 2.0**self.scale_in
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        return _dealt(np.rint(e / e.sum(axis=1, keepdims=True) * 2.0**self.scale_out))

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -29,7 +30,7 @@ Flow = Generator[tuple[Parts, int], np.ndarray, T]
 CHUNK = (
     1 << 16
 )  # elements a flow: its correlations fit the second-level cache, and the other party never waits for a whole layer
-
+TOGETHER = 16  # flows interleaved: bounds the memory that messages on their way take
 NOTHING = np.empty(0, np.uint8)
 
 
@@ -79,11 +80,21 @@ class Pending(Generic[T]):
 
 
 def drive(session: Session, flows: Iterable[Flow[T]]) -> list[T]:
-    """Run flows of one shape to their ends, interleaved; their results in order.
+    """Run flows to their ends, interleaved in groups of `TOGETHER`; their results in order.
+
+    Flows may differ in length as long as the same party has the first turn in all of them.
 
     Raises:
         blindsight.channel.ChannelError: the peer vanished, or sent a message of another length.
     """
+    results: list[T] = []
+    rest = iter(flows)
+    while group := _interleave(session, islice(rest, TOGETHER)):
+        results += group
+    return results
+
+
+def _interleave(session: Session, flows: Iterable[Flow[T]]) -> list[T]:
     results: dict[int, T] = {}
     waiting: deque[tuple[int, Flow[T], int]] = deque()
 

@@ -10,7 +10,21 @@ from typing import Any
 import numpy as np
 
 from blindsight.channel import Channel, Recorder, memory_pair
-from blindsight.mpc import argmax, b2a, bits, compare, drelu, ideal, ingest, maxpool, mux, relu, trunc
+from blindsight.mpc import (
+    argmax,
+    b2a,
+    bits,
+    clip,
+    compare,
+    drelu,
+    ideal,
+    ingest,
+    maxpool,
+    mux,
+    relu,
+    smooth,
+    trunc,
+)
 from blindsight.mpc.session import Session
 from blindsight.ot.correlations import Correlations, Draw, words
 from blindsight.ot.ideal import dealt_pair
@@ -50,9 +64,10 @@ class Case:
     draws: Callable[[int], list[Draw]]
     xor: bool = False
     output_bits: int = 32  # of the output's ring
-    fresh: bool = (
-        True  # shares of the output are fresh; else their low bits are a local function of the input shares
-    )
+    tolerance: int = 0  # units that a run may differ from its twin: tables of lines
+    most: int = 10**6  # elements of the large run
+    # shares of the output are fresh; else their low bits are a local function of the input shares
+    fresh: bool = True
 
     def combine(self, y0: np.ndarray, y1: np.ndarray) -> np.ndarray:
         if self.xor:
@@ -215,6 +230,12 @@ def elementwise(name: str, real: Any, ideal_: Any, inputs: Any, **more: Any) -> 
     return Case(name, real, twin(ideal_), inputs, real.draws, **more)
 
 
+def smooth_case(name: str, f: int, m: int, scale_in: int, scale_out: int) -> Case:
+    """1 KiB of pads an element: the large run is smaller."""
+    real, other = (cls(name, f, m, scale_in, scale_out) for cls in (smooth.Smooth, ideal.Smooth))
+    return elementwise(name, real, other, truncating(f, m), tolerance=real.units, most=10**5)
+
+
 def comparison(name: str, leaves: tuple[int, ...], sender: int) -> Case:
     real = compare.Compare(leaves, sender)
     inputs = unsigned(1 << real.width, np.uint32)
@@ -284,8 +305,15 @@ CASES = [
     relu_case(0, 16),
     pool("maxpool4.relu", 12, 16, True, 4),
     pool("maxpool9.signed", 8, 12, False, 9),
-    elementwise("argmax10", argmax.ArgMax(10), ideal.ArgMax(10), logits(10)),
-    elementwise("topk3of7", argmax.TopK(7, 3), ideal.TopK(7, 3), logits(7)),
+    elementwise("relu6", clip.Clip(8, 14, 0, 6 << 8), ideal.Clip(8, 14, 0, 6 << 8), truncating(8, 14)),
+    elementwise("clip", clip.Clip(0, 10, -300, 511), ideal.Clip(0, 10, -300, 511), truncating(0, 10)),
+    elementwise(
+        "leaky", smooth.LeakyReLU(9, 16, 0.01), ideal.LeakyReLU(9, 16, 0.01), truncating(9, 16), fresh=False
+    ),
+    smooth_case("tanh", 8, 16, 9, 8),
+    smooth_case("silu", 12, 14, 7, 9),
+    elementwise("argmax10", argmax.ArgMax(10), ideal.ArgMax(10), logits(10), most=10**5),
+    elementwise("topk3of7", argmax.TopK(7, 3), ideal.TopK(7, 3), logits(7), most=140_000),
     elementwise("pixels.mask", ingest.PixelsFromMask(), ideal.PixelsFromMask(), pixels),
     elementwise(
         "pixels.xor", ingest.PixelsFromXor(), ideal.PixelsFromXor(), unsigned(256, np.uint8), fresh=False
@@ -296,6 +324,15 @@ BY_NAME = {case.name: case for case in CASES}
 
 def dealt(seed: int) -> tuple[Correlations, Correlations]:
     return dealt_pair(seed)
+
+
+def assert_same(case: Case, got: np.ndarray, expected: np.ndarray, n: int) -> None:
+    """Equal, or where the case says so, as near as that."""
+    if case.tolerance:
+        off = np.abs((got - expected).view(np.int32).astype(np.int64))
+        assert off.max(initial=0) <= case.tolerance
+    else:
+        np.testing.assert_array_equal(valid_bits(case, got, n), valid_bits(case, expected, n))
 
 
 def valid_bits(case: Case, y: np.ndarray, n: int) -> np.ndarray:

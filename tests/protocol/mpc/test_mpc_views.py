@@ -14,17 +14,24 @@ from mpc_cases import CASES, Args, Case, Unmasked, dealt, run_both, transcript
 
 N = 4096
 LEVEL = 1e-6
+TOGETHER = 256
 
 
 def suspicious(data: bytes) -> bool:
-    """Whether the hypothesis "uniform" is rejected at `LEVEL`."""
+    """Whether the hypothesis "uniform" is rejected at `LEVEL`; pairs of rows are formed within `TOGETHER` neighbours."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    rows = bits[: len(bits) // N * N].reshape(-1, N).astype(np.float32) * 2 - 1
-    rows = np.vstack([np.ones((1, N), np.float32), rows])  # a pair with ones: the balance of a row
-    z = np.abs(rows @ rows.T) / math.sqrt(N)
+    rows = bits[: len(bits) // N * N].reshape(-1, N)
+    groups = [rows[start : start + TOGETHER] for start in range(0, len(rows), TOGETHER)]
+    limit = NormalDist().inv_cdf(1 - LEVEL / (len(groups) * TOGETHER**2))
+    return any(largest_z(group) > limit for group in groups)
+
+
+def largest_z(rows: np.ndarray) -> float:
+    """The largest deviation of a row's balance or of two rows' correlation, in standard deviations."""
+    signs = np.vstack([np.ones((1, N), np.float32), rows.astype(np.float32) * 2 - 1])
+    z = np.abs(signs @ signs.T) / math.sqrt(N)
     np.fill_diagonal(z, 0)
-    pairs = len(rows) * (len(rows) - 1) / 2
-    return bool(z.max() > NormalDist().inv_cdf(1 - LEVEL / 2 / pairs))
+    return float(z.max())
 
 
 def constant(case: Case) -> tuple[Args, Args]:
