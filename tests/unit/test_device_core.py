@@ -229,3 +229,9 @@ def test_what_the_helper_decrypts_is_uniform() -> None:
     a, _ = secret.open_masked(layout, ingest.mask(layout, blocks)[0], key)
     counts = np.bincount(a, minlength=1024)
     assert ((counts - 64.0) ** 2 / 64.0).sum() < 1023 + 8 * 45
+
+
+@pytest.mark.parametrize(("mode", "most"), [(Mode.RLWE, 4.6), (Mode.RLWE_SK, 1.45), (Mode.AES, 1.0)])
+def test_bytes_on_the_air(mode: Mode, most: float) -> None:
+    layout = Layout(mode, 32 * 32 * 3, 4)
+    assert sum(layout.block_bytes(i) for i in range(layout.blocks)) <= most * layout.pixels
