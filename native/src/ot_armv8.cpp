@@ -37,6 +37,13 @@ struct ArmBackend {
         std::memcpy(half, &x, sizeof half);
         return vaddvq_u32(vshlq_u32(vshrq_n_u32(half[0], 31), low)) + vaddvq_u32(vshlq_u32(vshrq_n_u32(half[1], 31), high));
     }
+
+    // floor(k x / 2^32) of every entry.
+    BS_INLINE V32 scale(const V32& x, std::uint32_t k) {
+        V32 y;
+        for (int i = 0; i < 8; ++i) y[i] = static_cast<std::uint32_t>(static_cast<std::uint64_t>(x[i]) * k >> 32);
+        return y;
+    }
 };
 
 } // namespace

@@ -29,6 +29,13 @@ struct AesNiBackend {
 
     BS_INLINE unsigned top_bits(const V32& x) { return static_cast<unsigned>(_mm256_movemask_ps((__m256)x)); }
 
+    // floor(k x / 2^32) of every entry.
+    BS_INLINE V32 scale(const V32& x, std::uint32_t k) {
+        const __m256i r = (__m256i)x, kk = _mm256_set1_epi64x(k);
+        const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(r, kk), 32), odd = _mm256_mul_epu32(_mm256_srli_epi64(r, 32), kk);
+        return (V32)_mm256_blend_epi32(even, odd, 0xAA);
+    }
+
   private:
     BS_INLINE __m128i round_key(const AesKey& key, int r) { return _mm_load_si128(reinterpret_cast<const __m128i*>(key.round[r])); }
 };

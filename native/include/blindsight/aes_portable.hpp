@@ -37,6 +37,13 @@ struct PortableBackend {
         return m;
     }
 
+    // floor(k x / 2^32) of every entry.
+    BS_INLINE V32 scale(const V32& x, std::uint32_t k) {
+        V32 y;
+        for (int i = 0; i < 8; ++i) y[i] = static_cast<std::uint32_t>(static_cast<std::uint64_t>(x[i]) * k >> 32);
+        return y;
+    }
+
   private:
     template <int S>
     BS_INLINE void exchange(V (&x)[8], std::uint64_t mask) {

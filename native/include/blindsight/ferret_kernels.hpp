@@ -39,12 +39,23 @@ struct LevelSums {
 template <class B, class Before>
 BS_INLINE LevelSums expand_level(const AesKey& key, V* node, std::size_t n, const Before& before) {
     LevelSums sums;
-    for (std::size_t s = 0; s < n; s += STEP) {
+    if (n < STEP) { // the first levels are shorter than a step
         V x[STEP] = {}, parent[STEP] = {};
-        const std::size_t now = n - s < STEP ? n - s : STEP;
-        for (std::size_t i = 0; i < now; ++i) parent[i] = x[i] = node[s + i] ^ before(s + i);
+        for (std::size_t i = 0; i < n; ++i) parent[i] = x[i] = node[i] ^ before(i);
         ccr<B>(key, x);
-        for (std::size_t i = 0; i < now; ++i) {
+        for (std::size_t i = 0; i < n; ++i) {
+            node[i] = x[i];
+            node[n + i] = x[i] ^ parent[i];
+            sums.parents ^= parent[i];
+            sums.left ^= x[i];
+        }
+        return sums;
+    }
+    for (std::size_t s = 0; s < n; s += STEP) {
+        V x[STEP], parent[STEP];
+        for (std::size_t i = 0; i < STEP; ++i) parent[i] = x[i] = node[s + i] ^ before(s + i);
+        ccr<B>(key, x);
+        for (std::size_t i = 0; i < STEP; ++i) {
             node[s + i] = x[i];
             node[n + s + i] = x[i] ^ parent[i];
             sums.parents ^= parent[i];
@@ -106,12 +117,11 @@ static void receiver_tree(const AesKey& key, const std::uint8_t* known, std::uin
     }
 }
 
-// z[i] ^= xor of LPN_WEIGHT entries of the table, at positions that the public matrix key gives for output first + i.  count is a multiple of
-// LPN_GROUP.
+// z[i] ^= xor of LPN_WEIGHT entries of the table, of k, at positions floor(k r / 2^32), r the 32-bit words
+// of AES in counter mode under the public code key.  count is a multiple of LPN_GROUP.
 template <class B>
 static void lpn_encode(const AesKey& matrix, const std::uint8_t* table, std::uint32_t k, std::uint64_t first, std::size_t count, std::uint8_t* z) {
     constexpr std::size_t WORDS = LPN_GROUP * LPN_WEIGHT;
-    alignas(32) std::uint32_t random[WORDS];
     alignas(32) std::uint32_t at[WORDS];
     for (std::size_t done = 0; done < count; done += LPN_GROUP, z += 16 * LPN_GROUP) {
         const std::uint64_t group = (first + done) / LPN_GROUP * (WORDS / 4);
@@ -119,11 +129,11 @@ static void lpn_encode(const AesKey& matrix, const std::uint8_t* table, std::uin
             V x[STEP];
             for (unsigned i = 0; i < STEP; ++i) x[i] = V{group + s + 2 * i, 0, group + s + 2 * i + 1, 0};
             B::encrypt(matrix, x);
-            std::memcpy(random + 4 * s, x, sizeof x);
+            for (unsigned i = 0; i < STEP; ++i) store(at + 4 * s + 8 * i, (V)B::scale((V32)x[i], k));
         }
-        for (std::size_t i = 0; i < WORDS; ++i) at[i] = static_cast<std::uint32_t>(static_cast<std::uint64_t>(random[i]) * k >> 32);
         for (std::size_t i = 0; i < LPN_GROUP; ++i) {
             B128 sum = load_block(z + 16 * i);
+#pragma GCC unroll 10
             for (unsigned j = 0; j < LPN_WEIGHT; ++j) sum ^= load_block(table + 16 * static_cast<std::size_t>(at[LPN_WEIGHT * i + j]));
             std::memcpy(z + 16 * i, &sum, 16);
         }

@@ -42,13 +42,17 @@ extern const OtKernels ot_armv8;
 
 template <class B>
 static void encrypt_blocks(const AesKey& key, const std::uint8_t* in, std::uint8_t* out, std::size_t blocks) {
-    while (blocks > 0) {
-        const std::size_t now = blocks < STEP_BLOCKS ? blocks : STEP_BLOCKS;
-        V x[STEP] = {};
-        std::memcpy(x, in, 16 * now);
+    for (; blocks >= STEP_BLOCKS; in += 16 * STEP_BLOCKS, out += 16 * STEP_BLOCKS, blocks -= STEP_BLOCKS) {
+        V x[STEP];
+        std::memcpy(x, in, sizeof x);
         B::encrypt(key, x);
-        std::memcpy(out, x, 16 * now);
-        in += 16 * now, out += 16 * now, blocks -= now;
+        std::memcpy(out, x, sizeof x);
+    }
+    if (blocks > 0) {
+        V x[STEP] = {};
+        std::memcpy(x, in, 16 * blocks);
+        B::encrypt(key, x);
+        std::memcpy(out, x, 16 * blocks);
     }
 }
 

@@ -36,7 +36,7 @@ class Generator:
         channel: link to the peer; its `party` decides who sends.
         link: "lan" or "wan", both parties the same: chooses the extension where none is named.
         extension: one of `EXTENSIONS`.  `softspoken-k`: (128/k - 1)/8 bytes and 2^k/k AES blocks a random OT; `ferret`: under
-            one bit a random OT, 0.9 MB of set-up.
+            one bit a random OT, 0.6 MB of set-up.
         rng: source of all secrets; the operating system's by default.
 
     Raises:
