@@ -51,7 +51,7 @@ bs::Weights scattered(const LinearRing &ring, const In<std::int32_t> &positions,
 }
 
 bs::Weights prepared(const LinearRing &ring, const In<u64> &weights) {
-    need(weights.ndim() == 4 && weights.shape(2) == ring.primes() && weights.shape(3) == ring.n(), "prepared weights are uint64 [answers, uses, primes, N]");
+    need(weights.ndim() == 4 && weights.shape(2) == ring.primes() && weights.shape(3) == ring.row(), "prepared weights are uint64 [answers, uses, primes, row]");
     return {.answers = weights.shape(0), .uses = weights.shape(1), .prepared = weights.data()};
 }
 
@@ -73,8 +73,8 @@ void room(const LinearRing &ring, const bs::Listed &listed, std::size_t answers,
 
 void answer(const LinearRing &ring, const In<u64> &key, const In<u64> &ciphers, const In<std::int32_t> &uses, const bs::Weights &weights,
             const bs::Listed &listed, const nb::bytes &seed, const Out<std::uint8_t> &answers, const Out<std::uint32_t> &shares, unsigned threads) {
-    need(key.size() == 2 * ring.poly_words(), "the public key is uint64 [2, primes, N]");
-    need(ciphers.ndim() == 4 && ciphers.shape(1) == 2 && ciphers.shape(2) == ring.primes() && ciphers.shape(3) == ring.n(), "ciphers are uint64 [K, 2, primes, N]");
+    need(key.size() == 2 * ring.padded_words(), "the public key is uint64 [2, primes, row]");
+    need(ciphers.ndim() == 4 && ciphers.shape(1) == 2 && ciphers.shape(2) == ring.primes() && ciphers.shape(3) == ring.row(), "ciphers are uint64 [K, 2, primes, row]");
     need(uses.ndim() == 2 && uses.shape(1) == weights.uses, "uses are int32 [sets, uses]");
     need(weights.uses < bs::kMaxTerms, "at most 4095 polynomials go into one answer");
     need(listed.count.size() == uses.shape(0) * weights.answers, "one list for each answer of each set");
@@ -90,6 +90,7 @@ void bind_ring(nb::module_ &m) {
         .def(nb::init<unsigned, const std::vector<u64> &, unsigned, unsigned>(), "n"_a, "primes"_a, "c0_bits"_a, "c1_bits"_a)
         .def_prop_ro("n", &LinearRing::n)
         .def_prop_ro("primes", &LinearRing::primes)
+        .def_prop_ro("row", &LinearRing::row, "words from one row of residues to the next: N and a few that are unused")
         .def_prop_ro("poly_bytes", &LinearRing::poly_bytes, "bytes of an exact polynomial")
         .def("answer_bytes", &LinearRing::answer_bytes, "listed"_a, "bytes of an answer with that many listed coefficients")
         .def(
@@ -132,7 +133,7 @@ void bind_ring(nb::module_ &m) {
             "load",
             [](const LinearRing &r, const nb::bytes &public_seed, In<std::uint8_t> packed, bool key, Out<u64> out, unsigned threads) {
                 const std::size_t count = packed.size() / r.poly_bytes();
-                need(packed.size() == count * r.poly_bytes() && out.size() == 2 * count * r.poly_words(), "whole packed polynomials");
+                need(packed.size() == count * r.poly_bytes() && out.size() == 2 * count * r.padded_words(), "whole packed polynomials");
                 const std::uint8_t *s = seed32(public_seed);
                 bool good;
                 {
@@ -146,7 +147,7 @@ void bind_ring(nb::module_ &m) {
             "prepare",
             [](const LinearRing &r, In<std::int32_t> weights, Out<u64> out, unsigned threads) {
                 const bs::Weights w = dense(r, weights);
-                need(out.size() == w.answers * w.uses * r.poly_words(), "room for the prepared weights");
+                need(out.size() == w.answers * w.uses * r.padded_words(), "room for the prepared weights");
                 const nb::gil_scoped_release release;
                 r.prepare(w, out.data(), threads);
             },
@@ -155,7 +156,7 @@ void bind_ring(nb::module_ &m) {
             "prepare_scattered",
             [](const LinearRing &r, In<std::int32_t> positions, In<std::int32_t> values, Out<u64> out, unsigned threads) {
                 const bs::Weights w = scattered(r, positions, values);
-                need(out.size() == w.answers * w.uses * r.poly_words(), "room for the prepared weights");
+                need(out.size() == w.answers * w.uses * r.padded_words(), "room for the prepared weights");
                 const nb::gil_scoped_release release;
                 r.prepare(w, out.data(), threads);
             },
@@ -223,7 +224,7 @@ void bind_ntt(nb::module_ &m) {
             const bs::RingKernels &k = bs::ring_kernels();
             std::vector<const u64 *> x, y;
             for (std::size_t i = 0; i < a.shape(0); ++i) x.push_back(a.data() + i * n), y.push_back(b.data() + i * n);
-            std::vector<u64> sums(std::size_t{k.planes} * n);
+            std::vector<u64> sums(k.planes * bs::row_words(n));
             const nb::gil_scoped_release release;
             k.mac1(n, sums.data(), true, x.data(), y.data(), x.size());
             k.settle(t, sums.data(), out.data());

@@ -59,22 +59,25 @@ struct Avx2Lanes {
         return _mm256_slli_epi64(a, k);
     }
 
-    // t = 1 takes the pairs in the order 0, 2, 1, 3, which saves lane crossings.
     template <unsigned t>
     static F repeat(const double *p) {
-        if constexpr (t == 2) return _mm256_permute4x64_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), 0x50);
-        return _mm256_permute4x64_pd(_mm256_loadu_pd(p), 0xD8);
+        if constexpr (t == 2) return _mm256_permute_pd(_mm256_broadcast_pd(reinterpret_cast<const __m128d *>(p)), 0xC);
+        return _mm256_loadu_pd(p);
     }
-    template <unsigned t>
-    static void split(F x0, F x1, F &u, F &v) {
-        if constexpr (t == 2)
-            u = _mm256_permute2f128_pd(x0, x1, 0x20), v = _mm256_permute2f128_pd(x0, x1, 0x31);
-        else
-            u = _mm256_unpacklo_pd(x0, x1), v = _mm256_unpackhi_pd(x0, x1);
-    }
-    template <unsigned t>
-    static void merge(F u, F v, F &x0, F &x1) {
-        split<t>(u, v, x0, x1);
+    // Arrangements 4 and 2 differ by halves, 2 and 1 by neighbours; each move undoes itself.
+    template <unsigned from, unsigned to>
+    static void move(F &u, F &v) {
+        const auto halves = [&] {
+            const F x = u;
+            u = _mm256_permute2f128_pd(x, v, 0x20), v = _mm256_permute2f128_pd(x, v, 0x31);
+        };
+        const auto neighbours = [&] {
+            const F x = u;
+            u = _mm256_unpacklo_pd(x, v), v = _mm256_unpackhi_pd(x, v);
+        };
+        if constexpr (from == 4) halves();
+        if constexpr (from == 1 || to == 1) neighbours();
+        if constexpr (to == 4) halves();
     }
 };
 

@@ -43,19 +43,16 @@ struct IfmaLanes {
         const V index = _mm512_setr_epi64(0, 1 / t, 2 / t, 3 / t, 4 / t, 5 / t, 6 / t, 7 / t);
         return _mm512_permutexvar_epi64(index, _mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << (8 / t)) - 1), p));
     }
-    static constexpr int from(unsigned t, unsigned i) { return static_cast<int>(i / t * 2 * t + i % t); }
-    static constexpr int back(unsigned t, unsigned i) { return static_cast<int>(i / (2 * t) * t + i % t + (i % (2 * t) < t ? 0 : 8)); }
-    template <unsigned t>
-    static void split(V x0, V x1, V &u, V &v) {
-        const V index = _mm512_setr_epi64(from(t, 0), from(t, 1), from(t, 2), from(t, 3), from(t, 4), from(t, 5), from(t, 6), from(t, 7));
-        u = _mm512_permutex2var_epi64(x0, index, x1);
-        v = _mm512_permutex2var_epi64(x0, _mm512_add_epi64(index, _mm512_set1_epi64(t)), x1);
+    template <unsigned from, unsigned to, unsigned second>
+    static V indices() {
+        const auto at = [](unsigned i) { return static_cast<long long>(place(from, lanes, element(to, i) + second)); };
+        return _mm512_setr_epi64(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
     }
-    template <unsigned t>
-    static void merge(V u, V v, V &x0, V &x1) {
-        const V low = _mm512_setr_epi64(back(t, 0), back(t, 1), back(t, 2), back(t, 3), back(t, 4), back(t, 5), back(t, 6), back(t, 7));
-        x0 = _mm512_permutex2var_epi64(u, low, v);
-        x1 = _mm512_permutex2var_epi64(u, _mm512_add_epi64(low, _mm512_set1_epi64(4)), v);
+    template <unsigned from, unsigned to>
+    static void move(V &u, V &v) {
+        const V x = u;
+        u = _mm512_permutex2var_epi64(x, indices<from, to, 0>(), v);
+        v = _mm512_permutex2var_epi64(x, indices<from, to, to>(), v);
     }
 };
 

@@ -47,13 +47,10 @@ struct NeonLanes {
     static F repeat(const double *p) {
         return vld1q_f64(p);
     }
-    template <unsigned t>
-    static void split(F x0, F x1, F &u, F &v) {
-        u = vzip1q_f64(x0, x1), v = vzip2q_f64(x0, x1);
-    }
-    template <unsigned t>
-    static void merge(F u, F v, F &x0, F &x1) {
-        split<t>(u, v, x0, x1);
+    template <unsigned from, unsigned to>
+    static void move(F &u, F &v) {
+        const F x = u;
+        u = vzip1q_f64(x, v), v = vzip2q_f64(x, v);
     }
 };
 

@@ -60,17 +60,14 @@ struct PlainLanes {
     static V repeat(const u64 *p) {
         return each([&](unsigned i) { return p[i / t]; });
     }
-    template <unsigned t>
-    static void split(V x0, V x1, V &u, V &v) {
-        const auto at = [&](unsigned i) { return i < lanes ? x0.v[i] : x1.v[i - lanes]; };
-        u = each([&](unsigned i) { return at(i / t * 2 * t + i % t); });
-        v = each([&](unsigned i) { return at(i / t * 2 * t + i % t + t); });
-    }
-    template <unsigned t>
-    static void merge(V u, V v, V &x0, V &x1) {
-        const auto at = [&](unsigned i) { return i % (2 * t) < t ? u.v[i / (2 * t) * t + i % t] : v.v[i / (2 * t) * t + i % t]; };
-        x0 = each([&](unsigned i) { return at(i); });
-        x1 = each([&](unsigned i) { return at(i + lanes); });
+    template <unsigned from, unsigned to>
+    static void move(V &u, V &v) {
+        const auto at = [x = u, y = v](unsigned e) {
+            const unsigned p = place(from, lanes, e);
+            return p < lanes ? x.v[p] : y.v[p - lanes];
+        };
+        u = each([&](unsigned i) { return at(element(to, i)); });
+        v = each([&](unsigned i) { return at(element(to, i) + to); });
     }
 };
 

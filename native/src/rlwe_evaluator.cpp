@@ -17,15 +17,15 @@ bool LinearRing::load(const std::uint8_t *public_seed, const std::uint8_t *packe
     std::vector<std::uint8_t> good(count, 1);
     in_parallel(count, threads, [&](std::size_t begin, std::size_t end) {
         for (std::size_t c = begin; c < end; ++c) {
-            u64 *b = out + 2 * c * poly_words();
+            u64 *b = out + 2 * c * padded_words();
             for (unsigned l = 0; l < primes(); ++l) {
                 const std::size_t bytes = packed_bytes(n_, 50);
                 BitReader reader(packed + c * poly_bytes() + l * bytes, bytes);
-                for (unsigned i = 0; i < n_; ++i) b[l * n_ + i] = static_cast<u64>(reader.get(50));
+                for (unsigned i = 0; i < n_; ++i) b[l * row() + i] = static_cast<u64>(reader.get(50));
                 const u64 q = tables_[l].tables->modulus.q;
-                if (std::any_of(b + l * n_, b + (l + 1) * n_, [q](u64 x) { return x >= q; })) good[c] = 0;
+                if (std::any_of(b + l * row(), b + l * row() + n_, [q](u64 x) { return x >= q; })) good[c] = 0;
             }
-            expand(public_seed, purpose, static_cast<std::uint32_t>(c), b + poly_words());
+            expand(public_seed, purpose, static_cast<std::uint32_t>(c), row(), b + padded_words());
         }
     });
     return std::all_of(good.begin(), good.end(), [](std::uint8_t g) { return g != 0; });
@@ -42,13 +42,13 @@ void LinearRing::weight(const Weights &weights, std::size_t answer, std::size_t 
         for (std::size_t p = 0; p < weights.taps; ++p)
             if (position[p] >= 0) dense[position[p]] = value[p];
     }
-    for (unsigned l = 0; l < primes(); ++l) ring_kernels().forward_i32(*tables_[l].tables, from, out + l * n_);
+    for (unsigned l = 0; l < primes(); ++l) ring_kernels().forward_i32(*tables_[l].tables, from, out + l * row());
 }
 
 void LinearRing::prepare(const Weights &weights, u64 *out, unsigned threads) const {
     in_parallel(weights.answers * weights.uses, threads, [&](std::size_t begin, std::size_t end) {
         std::vector<std::int32_t> dense(n_);
-        for (std::size_t i = begin; i < end; ++i) weight(weights, i / weights.uses, i % weights.uses, dense.data(), out + i * poly_words());
+        for (std::size_t i = begin; i < end; ++i) weight(weights, i / weights.uses, i % weights.uses, dense.data(), out + i * padded_words());
     });
 }
 
@@ -56,28 +56,28 @@ void LinearRing::answer(const u64 *public_key, const u64 *ciphers, const std::in
                         const std::uint8_t *seed, std::uint8_t *answers, std::uint32_t *shares, unsigned threads) const {
     const RingKernels &k = ring_kernels();
     const Places at_answer = places(listed);
-    const std::size_t sum_words = 2 * std::size_t{k.planes} * n_; // one prime's sums of both polynomials
+    const std::size_t sum_words = 2 * std::size_t{k.planes} * row(); // one prime's sums of both polynomials
     // few answers and many sets: the sets are divided too, at the price of transforming the weights once a part
     const std::size_t parts = std::min<std::size_t>(sets, weights.answers == 0 ? 1 : (std::max(1u, threads) + weights.answers - 1) / weights.answers);
     in_parallel(weights.answers * parts, threads, [&](std::size_t begin, std::size_t end) {
         std::vector<std::int32_t> dense(n_);
-        std::vector<u64> tile(weights.prepared != nullptr ? 0 : kTile * poly_words());
+        std::vector<u64> tile(weights.prepared != nullptr ? 0 : kTile * padded_words());
         std::vector<u64> sums((sets + parts - 1) / parts * primes() * sum_words);
         const u64 *w[kTile], *c[kTile];
         for (std::size_t task = begin; task < end; ++task) {
             const std::size_t a = task / parts, part = task % parts, first_set = sets * part / parts, last_set = sets * (part + 1) / parts;
             for (std::size_t u = 0; u < weights.uses; u += kTile) {
                 const std::size_t terms = std::min(kTile, weights.uses - u);
-                const u64 *base = weights.prepared != nullptr ? weights.prepared + (a * weights.uses + u) * poly_words() : tile.data();
+                const u64 *base = weights.prepared != nullptr ? weights.prepared + (a * weights.uses + u) * padded_words() : tile.data();
                 if (weights.prepared == nullptr)
-                    for (std::size_t i = 0; i < terms; ++i) weight(weights, a, u + i, dense.data(), tile.data() + i * poly_words());
+                    for (std::size_t i = 0; i < terms; ++i) weight(weights, a, u + i, dense.data(), tile.data() + i * padded_words());
                 for (std::size_t g = first_set; g < last_set; ++g)
                     for (unsigned l = 0; l < primes(); ++l) {
                         for (std::size_t i = 0; i < terms; ++i) {
-                            w[i] = base + i * poly_words() + l * n_;
-                            c[i] = ciphers + 2 * static_cast<std::size_t>(uses[g * weights.uses + u + i]) * poly_words() + l * n_;
+                            w[i] = base + i * padded_words() + l * row();
+                            c[i] = ciphers + 2 * static_cast<std::size_t>(uses[g * weights.uses + u + i]) * padded_words() + l * row();
                         }
-                        k.mac2(n_, sums.data() + ((g - first_set) * primes() + l) * sum_words, u == 0, w, c, poly_words(), terms);
+                        k.mac2(n_, sums.data() + ((g - first_set) * primes() + l) * sum_words, u == 0, w, c, padded_words(), terms);
                     }
             }
             for (std::size_t g = first_set; g < last_set; ++g) {
@@ -90,8 +90,8 @@ void LinearRing::answer(const u64 *public_key, const u64 *ciphers, const std::in
                 sample_ternary(stream, small.data(), n_);
                 for (unsigned l = 0; l < primes(); ++l) {
                     k.forward_i32(*tables_[l].tables, small.data(), transformed.data());
-                    const u64 *one = transformed.data(), *key = public_key + l * n_;
-                    k.mac2(n_, sum + l * sum_words, weights.uses == 0, &one, &key, poly_words(), 1);
+                    const u64 *one = transformed.data(), *key = public_key + l * row();
+                    k.mac2(n_, sum + l * sum_words, weights.uses == 0, &one, &key, padded_words(), 1);
                 }
                 finish(sum, seed, static_cast<std::uint32_t>(i), listed.coefficients + listed.first[i], listed.count[i], answers + at_answer.bytes[i],
                        shares + at_answer.shares[i]);
@@ -104,7 +104,7 @@ void LinearRing::answer(const u64 *public_key, const u64 *ciphers, const std::in
 void LinearRing::finish(const u64 *sums, const std::uint8_t *seed, std::uint32_t index, const std::int32_t *listed, std::size_t listed_count,
                         std::uint8_t *packed, std::uint32_t *shares) const {
     const RingKernels &k = ring_kernels();
-    const std::size_t half = std::size_t{k.planes} * n_; // words of one polynomial's sums
+    const std::size_t half = std::size_t{k.planes} * row(); // words of one polynomial's sums
     const unsigned d0 = q_bits_ - c0_bits_, d1 = q_bits_ - c1_bits_;
     Scratch<std::int32_t> e(n_);
     Scratch<u64> poly(poly_words()), mask(listed_count * primes()), masked(listed_count * primes());

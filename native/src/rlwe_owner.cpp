@@ -33,8 +33,8 @@ void LinearRing::make_public(const u64 *secret, const std::uint8_t *a_seed, cons
     Scratch<std::int32_t> e(n_);
     Stream stream(error_seed, static_cast<std::uint32_t>(Purpose::kKeyError), 0);
     sample_error(stream, e.data(), n_);
-    Scratch<u64> a(poly_words()), b(n_), product(n_), sums(kMaxPlanes * n_);
-    expand(a_seed, Purpose::kKeyUniform, 0, a.data());
+    Scratch<u64> a(poly_words()), b(n_), product(n_), sums(kMaxPlanes * row());
+    expand(a_seed, Purpose::kKeyUniform, 0, n_, a.data());
     for (unsigned l = 0; l < primes(); ++l) {
         const NttTables &t = *tables_[l].tables;
         k.forward_i32(t, e.data(), b.data());
@@ -49,11 +49,11 @@ void LinearRing::encrypt(const u64 *secret, const std::uint8_t *public_seed, con
     const RingKernels &k = ring_kernels();
     in_parallel(count, threads, [&](std::size_t begin, std::size_t end) {
         Scratch<std::int32_t> e(n_);
-        Scratch<u64> a(poly_words()), m(n_), product(n_), sums(kMaxPlanes * n_);
+        Scratch<u64> a(poly_words()), m(n_), product(n_), sums(kMaxPlanes * row());
         for (std::size_t c = begin; c < end; ++c) {
             Stream stream(error_seed, static_cast<std::uint32_t>(Purpose::kError), static_cast<std::uint32_t>(c));
             sample_error(stream, e.data(), n_);
-            expand(public_seed, Purpose::kUniform, static_cast<std::uint32_t>(c), a.data());
+            expand(public_seed, Purpose::kUniform, static_cast<std::uint32_t>(c), n_, a.data());
             for (unsigned l = 0; l < primes(); ++l) {
                 const NttTables &t = *tables_[l].tables;
                 const Modulus &q = t.modulus;
@@ -72,7 +72,7 @@ void LinearRing::open(const u64 *secret, const std::uint8_t *answers, const List
     const Places at_answer = places(listed);
     const unsigned d0 = q_bits_ - c0_bits_, d1 = q_bits_ - c1_bits_;
     in_parallel(listed.count.size(), threads, [&](std::size_t begin, std::size_t end) {
-        Scratch<u64> c1(poly_words()), sums(kMaxPlanes * n_);
+        Scratch<u64> c1(poly_words()), sums(kMaxPlanes * row());
         for (std::size_t i = begin; i < end; ++i) {
             const std::uint8_t *p = answers + at_answer.bytes[i];
             BitReader c1_bits(p, packed_bytes(n_, c1_bits_));

@@ -50,20 +50,10 @@ LinearRing::Places LinearRing::places(const Listed &listed) const {
     return p;
 }
 
-void LinearRing::forward(const u64 *in, u64 *out) const {
-    const RingKernels &k = ring_kernels();
-    for (unsigned l = 0; l < primes(); ++l) k.forward(*tables_[l].tables, in + l * n_, out + l * n_);
-}
-
-void LinearRing::inverse(const u64 *in, u64 *out) const {
-    const RingKernels &k = ring_kernels();
-    for (unsigned l = 0; l < primes(); ++l) k.inverse(*tables_[l].tables, in + l * n_, out + l * n_);
-}
-
-void LinearRing::expand(const std::uint8_t *seed, Purpose purpose, std::uint32_t index, u64 *out) const {
+void LinearRing::expand(const std::uint8_t *seed, Purpose purpose, std::uint32_t index, std::size_t row, u64 *out) const {
     for (unsigned l = 0; l < primes(); ++l) {
         Stream stream(seed, static_cast<std::uint32_t>(purpose), index, l);
-        sample_uniform(tables_[l].tables->modulus.q, stream, out + l * n_, n_);
+        sample_uniform(tables_[l].tables->modulus.q, stream, out + l * row, n_);
     }
 }
 

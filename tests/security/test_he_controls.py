@@ -70,7 +70,7 @@ class Owner:
         self.sent = self.key.encrypt(self.r)
         self.evaluator = Evaluator(params, SEED, self.key.public)
         self.ct = self.evaluator.load(self.sent)
-        self.b, self.a = self.ct[0]
+        self.b, self.a = np.ascontiguousarray(self.ct[0, ..., : params.n])
         ones = np.ones_like(self.a)
         phase = product(params, self.b, ones) + product(params, self.a, self.secret)
         self.error = centred(phase - self.r[0].astype(object) * params.delta, params.q).astype(np.int64)
@@ -109,7 +109,7 @@ class Careless:
         c0, c1 = product(p, wt, self.owner.b), product(p, wt, self.owner.a)
         if zero:
             u = forward(p, rng.integers(-1, 2, p.n))
-            pk_b, pk_a = self.owner.evaluator._key[0]
+            pk_b, pk_a = np.ascontiguousarray(self.owner.evaluator._key[0, ..., : p.n])
             c0 = c0 + product(p, u, pk_b) + rng.binomial(42, 0.5, p.n) - 21
             c1 = c1 + product(p, u, pk_a) + rng.binomial(42, 0.5, p.n) - 21
         mask = self.uniform(p.q) if uniform else self.uniform(1 << 32) * p.delta  # the second is the mistake

@@ -28,8 +28,12 @@ class NttTables {
     u64 n_inverse; // 1/N
 };
 
-// Accumulators of sums of products, before the one reduction at the end: `planes` rows of n words, layout private to a
-// kernel set.  At most kMaxTerms products may be added before settle().
+// Rows that are read side by side lie n + 8 words apart: n words are a multiple of 4 KiB, and all rows would compete for
+// the same eight lines of L1.
+inline constexpr std::size_t row_words(unsigned n) noexcept { return n + 8; }
+
+// Accumulators of sums of products, before the one reduction at the end: `planes` rows of n words, row_words(n) apart,
+// layout private to a kernel set.  At most kMaxTerms products may be added before settle().
 inline constexpr unsigned kMaxTerms = 4096;
 inline constexpr unsigned kMaxPlanes = 3;
 

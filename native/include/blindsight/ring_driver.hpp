@@ -1,139 +1,169 @@
 // The transform and the multiply-accumulate, written once for every instruction set.
 //
 // A set A of vector operations supplies: Word and V (its number and its vector of `lanes` numbers), `in` (loads a
-// canonical residue, a signed coefficient or a Word), `put` (stores a Word), `canonical` (stores a residue), forward and
-// inverse butterflies with a twiddle pair, `reduce`, the moves split<t>/merge<t> between neighbouring lanes, and for
-// sums of products U, `planes`, `accumulate` and `settled`.  Lazy ranges are A's business; the places where the driver
-// calls `reduce` are stated here, and each A proves that they suffice.
+// canonical residue, a signed coefficient or a Word), `put` (stores a Word), `canonical` (stores a residue), `multiply`
+// by a twiddle for all lanes or one for each, `forward_sum`/`inverse_sum` (the additions of a butterfly), `reduce`, the
+// moves between neighbouring lanes, and for sums of products U, `planes`, `add_product` and `Settler`. Lazy ranges are
+// A's business; the one place where the driver calls `reduce` is stated here, and each A proves that it suffices.
 //
+// Butterflies are written K at a time, step by step: the processor's schedulers are too small to interleave them alone.
 // Each of these templates is instantiated in one translation unit only, compiled for A's instruction set.
 #pragma once
 #include "blindsight/ntt.hpp"
 
 namespace bs {
 
+// Two vectors hold 2 * lanes neighbours. In arrangement t they are paired at distance t: lane i of the first is element
+// i / t * 2t + i % t, of the second the one t further. Arrangement `lanes` is the order in memory.
+constexpr unsigned element(unsigned t, unsigned lane) { return lane / t * 2 * t + lane % t; }
+// Where arrangement t has an element: its lane, and `lanes` more when it is in the second vector.
+constexpr unsigned place(unsigned t, unsigned lanes, unsigned element) { return element / (2 * t) * t + element % t + (element % (2 * t) < t ? 0 : lanes); }
+
 template <class A>
 struct RingDriver {
     using V = typename A::V;
     using Word = typename A::Word;
     using Twiddle = typename A::Twiddle;
-    static constexpr unsigned lanes = A::lanes;
+    static constexpr unsigned lanes = A::lanes, K = 4, W = 4;
 
-    // Two vectors [x0, x1] of neighbours at distances t, t/2, .. 1 below the width of a vector.
-    template <unsigned t>
-    static void forward_within(const A &a, unsigned block, unsigned blocks, V &x0, V &x1) {
-        V u, v;
-        A::template split<t>(x0, x1, u, v);
-        a.butterfly(u, v, a.template twiddles<t>(blocks + block));
-        A::template merge<t>(u, v, x0, x1);
-        if constexpr (t > 1) forward_within<t / 2>(a, 2 * block, 2 * blocks, x0, x1);
-    }
-
-    template <unsigned t>
-    static void inverse_within(const A &a, unsigned block, unsigned blocks, V &x0, V &x1) {
-        if constexpr (t > 1) inverse_within<t / 2>(a, 2 * block, 2 * blocks, x0, x1);
-        V u, v;
-        A::template split<t>(x0, x1, u, v);
-        a.inverse_butterfly(u, v, a.template twiddles<t>(blocks + block));
-        A::template merge<t>(u, v, x0, x1);
-    }
-
-    // One layer: m blocks, distance n / 2m.
-    template <class Source>
-    static void forward_one(const A &a, unsigned n, unsigned m, const Source *src, Word *dst) {
-        const unsigned t = n / (2 * m);
-        for (unsigned i = 0; i < m; ++i) {
-            const Twiddle w = a.twiddle(m + i);
-            for (unsigned j = 2 * i * t; j < (2 * i + 1) * t; j += lanes) {
-                V u = a.in(src + j), v = a.in(src + j + t);
-                a.butterfly(u, v, w);
-                A::put(dst + j, u), A::put(dst + j + t, v);
-            }
-        }
-    }
-
-    // Two layers at once: m and 2m blocks.
+    // m blocks of distance t = n / 2m >= K * lanes, of which blocks [first, last). The left halves are reduced first
+    // where `reduce` says so: products need no reduction.
     template <bool reduce, class Source>
-    static void forward_two(const A &a, unsigned n, unsigned m, const Source *src, Word *dst) {
-        const unsigned t = n / (4 * m);
-        for (unsigned i = 0; i < m; ++i) {
-            const Twiddle w0 = a.twiddle(m + i), w1 = a.twiddle(2 * (m + i)), w2 = a.twiddle(2 * (m + i) + 1);
-            for (unsigned j = 4 * i * t; j < (4 * i + 1) * t; j += lanes) {
-                V x0 = a.in(src + j), x1 = a.in(src + j + t), x2 = a.in(src + j + 2 * t), x3 = a.in(src + j + 3 * t);
-                if constexpr (reduce) x0 = a.reduce(x0), x1 = a.reduce(x1), x2 = a.reduce(x2), x3 = a.reduce(x3);
-                a.butterfly(x0, x2, w0), a.butterfly(x1, x3, w0);
-                a.butterfly(x0, x1, w1), a.butterfly(x2, x3, w2);
-                A::put(dst + j, x0), A::put(dst + j + t, x1), A::put(dst + j + 2 * t, x2), A::put(dst + j + 3 * t, x3);
-            }
-        }
-    }
-
-    // Layers before the last ones, which act within two vectors; `reduce` is called on everything once at most, when 8
-    // or fewer layers are left.
-    template <class Source>
-    static void forward(const NttTables &tables, const Source *in, u64 *out) {
-        const A a(tables, false);
-        const unsigned n = tables.n, outer = n / (2 * lanes); // blocks when the distance is one vector
-        alignas(64) Word x[4096];
-        unsigned m = 1, left = tables.log_n;
-        bool first = true, reduced = false;
-        if (layers_before(outer) % 2 != 0) {
-            forward_one(a, n, m, in, x);
-            m = 2, left -= 1, first = false;
-        }
-        for (; m < outer; m *= 4, left -= 2) {
-            if (first)
-                forward_two<false>(a, n, m, in, x);
-            else if (left <= 8 && !reduced)
-                forward_two<true>(a, n, m, x, x), reduced = true;
-            else
-                forward_two<false>(a, n, m, x, x);
-            first = false;
-        }
-        for (unsigned i = 0; i < outer; ++i) {
-            Word *p = x + i * 2 * lanes;
-            V x0 = first ? a.in(in + i * 2 * lanes) : a.in(p), x1 = first ? a.in(in + i * 2 * lanes + lanes) : a.in(p + lanes);
-            a.butterfly(x0, x1, a.twiddle(outer + i));
-            forward_within<lanes / 2>(a, 2 * i, 2 * outer, x0, x1);
-            a.canonical(out + i * 2 * lanes, x0), a.canonical(out + i * 2 * lanes + lanes, x1);
-        }
-    }
-
-    // Mirror image.  `reduce` is called on every number after the layers within two vectors, and on the sum of sums
-    // after every two layers.
-    static void inverse(const NttTables &tables, const u64 *in, u64 *out) {
-        const A a(tables, true);
-        const unsigned n = tables.n, outer = n / (2 * lanes);
-        alignas(64) Word x[4096];
-        for (unsigned i = 0; i < outer; ++i) {
-            V x0 = a.reduce(a.in(in + i * 2 * lanes)), x1 = a.reduce(a.in(in + i * 2 * lanes + lanes));
-            inverse_within<lanes / 2>(a, 2 * i, 2 * outer, x0, x1);
-            a.inverse_butterfly(x0, x1, a.twiddle(outer + i));
-            A::put(x + i * 2 * lanes, a.reduce(x0)), A::put(x + i * 2 * lanes + lanes, a.reduce(x1));
-        }
-        unsigned m = outer;
-        for (; m > 2; m /= 4) {
-            const unsigned low = m / 4, t = n / m; // layers m/2 and m/4
-            for (unsigned i = 0; i < low; ++i) {
-                const Twiddle w0 = a.twiddle(low + i), w1 = a.twiddle(2 * (low + i)), w2 = a.twiddle(2 * (low + i) + 1);
-                for (unsigned j = 4 * i * t; j < (4 * i + 1) * t; j += lanes) {
-                    V x0 = a.in(x + j), x1 = a.in(x + j + t), x2 = a.in(x + j + 2 * t), x3 = a.in(x + j + 3 * t);
-                    a.inverse_butterfly(x0, x1, w1), a.inverse_butterfly(x2, x3, w2);
-                    a.inverse_butterfly(x0, x2, w0), a.inverse_butterfly(x1, x3, w0);
-                    A::put(x + j, a.reduce(x0)), A::put(x + j + t, x1), A::put(x + j + 2 * t, x2), A::put(x + j + 3 * t, x3);
+    static void forward_layer(const A &a, unsigned t, unsigned m, unsigned first, unsigned last, const Source *src, Word *dst) {
+        for (unsigned i = first; i < last; ++i) {
+            const Twiddle w = a.twiddle(m + i);
+            for (unsigned j = 2 * i * t; j < (2 * i + 1) * t; j += K * lanes) {
+                V v[K];
+                for (unsigned k = 0; k < K; ++k) v[k] = a.in(src + j + t + k * lanes);
+                a.template multiply<K>(v, w);
+                for (unsigned k = 0; k < K; ++k) { // the left halves only now: there are not registers for all
+                    V u = a.in(src + j + k * lanes);
+                    if constexpr (reduce) u = a.reduce(u);
+                    a.forward_sum(u, v[k]);
+                    A::put(dst + j + k * lanes, u), A::put(dst + j + t + k * lanes, v[k]);
                 }
             }
         }
-        const Twiddle scale = a.scale();
-        if (m == 2) { // one layer left
-            const Twiddle w = a.twiddle(1);
-            for (unsigned j = 0; j < n / 2; j += lanes) {
-                V u = a.in(x + j), v = a.in(x + j + n / 2);
-                a.inverse_butterfly(u, v, w);
-                A::put(x + j, u), A::put(x + j + n / 2, v);
+    }
+
+    template <class Source>
+    static void forward_layer(const A &a, unsigned t, unsigned m, bool reduce, unsigned first, unsigned last, const Source *src, Word *dst) {
+        if (reduce)
+            forward_layer<true>(a, t, m, first, last, src, dst);
+        else
+            forward_layer<false>(a, t, m, first, last, src, dst);
+    }
+
+    // The last layers but those within vectors: distances 2 * lanes and lanes.
+    template <class Source>
+    static void forward_pair(const A &a, unsigned m, unsigned first, unsigned last, const Source *src, Word *dst) {
+        for (unsigned i = first; i < last; ++i) {
+            const Twiddle w0 = a.twiddle(m + i), w1 = a.twiddle(2 * (m + i)), w2 = a.twiddle(2 * (m + i) + 1);
+            const Source *s = src + 4 * i * lanes;
+            Word *d = dst + 4 * i * lanes;
+            V u[2] = {a.in(s), a.in(s + lanes)}, v[2] = {a.in(s + 2 * lanes), a.in(s + 3 * lanes)};
+            a.template multiply<2>(v, w0);
+            a.forward_sum(u[0], v[0]), a.forward_sum(u[1], v[1]);
+            V x[2] = {u[0], v[0]}, y[2] = {u[1], v[1]};
+            const Twiddle w[2] = {w1, w2};
+            a.template multiply<2>(y, w);
+            a.forward_sum(x[0], y[0]), a.forward_sum(x[1], y[1]);
+            A::put(d, x[0]), A::put(d + lanes, y[0]), A::put(d + 2 * lanes, x[1]), A::put(d + 3 * lanes, y[1]);
+        }
+    }
+
+    // Distances t / 2 down to 1, from arrangement t, in W neighbouring pairs of vectors, of which the first is `block`.
+    template <unsigned t>
+    static void forward_within(const A &a, unsigned block, unsigned blocks, V (&u)[W], V (&v)[W]) {
+        if constexpr (t > 1) {
+            typename A::LaneTwiddle w[W];
+            for (unsigned k = 0; k < W; ++k) A::template move<t, t / 2>(u[k], v[k]);
+            for (unsigned k = 0; k < W; ++k) w[k] = a.template twiddles<t / 2>(blocks + block + k * (2 * lanes / t));
+            a.template multiply<W>(v, w);
+            for (unsigned k = 0; k < W; ++k) a.forward_sum(u[k], v[k]);
+            forward_within<t / 2>(a, 2 * block, 2 * blocks, u, v);
+        } else {
+            for (unsigned k = 0; k < W; ++k) A::template move<1, lanes>(u[k], v[k]);
+        }
+    }
+
+    // Layers from the widest distance to the narrowest. Of those before the last pair, the third from the end reduces.
+    // A ring larger than L1 is done half by half after its first layer.
+    template <class Source>
+    static void forward(const NttTables &tables, const Source *in, u64 *out) {
+        const A a(tables, false);
+        const unsigned n = tables.n, single = layers_before_pair(n), halves = n > 2048 ? 2 : 1;
+        alignas(64) Word x[4096];
+        if (single == 0)
+            forward_pair(a, 1, 0, 1, in, x);
+        else
+            forward_layer(a, n / 2, 1, single == 3, 0, 1, in, x);
+        for (unsigned half = 0; half < halves; ++half) {
+            for (unsigned layer = 1; layer < single; ++layer) {
+                const unsigned m = 1u << layer, part = m / halves;
+                forward_layer(a, n / (2 * m), m, single - layer == 3, half * part, (half + 1) * part, x, x);
+            }
+            const unsigned pairs = n / (4 * lanes) / halves, blocks = n / (2 * lanes) / halves;
+            if (single != 0) forward_pair(a, n / (4 * lanes), half * pairs, (half + 1) * pairs, x, x);
+            for (unsigned i = half * blocks; i < (half + 1) * blocks; i += W) {
+                V u[W], v[W];
+                for (unsigned k = 0; k < W; ++k) u[k] = a.in(x + (i + k) * 2 * lanes), v[k] = a.in(x + (i + k) * 2 * lanes + lanes);
+                forward_within<lanes>(a, 2 * i, n / lanes, u, v);
+                for (unsigned k = 0; k < W; ++k) a.canonical(out + (i + k) * 2 * lanes, u[k]), a.canonical(out + (i + k) * 2 * lanes + lanes, v[k]);
             }
         }
-        for (unsigned j = 0; j < n; j += lanes) a.canonical(out + j, a.multiply(a.in(x + j), scale));
+    }
+
+    // Distances 1 up to t / 2, to arrangement t.
+    template <unsigned t>
+    static void inverse_within(const A &a, unsigned block, unsigned blocks, V (&u)[W], V (&v)[W]) {
+        if constexpr (t > 1) {
+            inverse_within<t / 2>(a, 2 * block, 2 * blocks, u, v);
+            typename A::LaneTwiddle w[W];
+            for (unsigned k = 0; k < W; ++k) w[k] = a.template twiddles<t / 2>(blocks + block + k * (2 * lanes / t));
+            for (unsigned k = 0; k < W; ++k) a.inverse_sum(u[k], v[k]);
+            a.template multiply<W>(v, w);
+            for (unsigned k = 0; k < W; ++k) A::template move<t / 2, t>(u[k], v[k]);
+        } else {
+            for (unsigned k = 0; k < W; ++k) A::template move<lanes, 1>(u[k], v[k]);
+        }
+    }
+
+    // m blocks of distance t.
+    template <unsigned k_>
+    static void inverse_layer(const A &a, unsigned t, unsigned m, Word *x) {
+        for (unsigned i = 0; i < m; ++i) {
+            const Twiddle w = a.twiddle(m + i);
+            for (unsigned j = 2 * i * t; j < (2 * i + 1) * t; j += k_ * lanes) {
+                V u[k_], v[k_];
+                for (unsigned k = 0; k < k_; ++k) u[k] = a.in(x + j + k * lanes), v[k] = a.in(x + j + t + k * lanes);
+                for (unsigned k = 0; k < k_; ++k) a.inverse_sum(u[k], v[k]);
+                a.template multiply<k_>(v, w);
+                for (unsigned k = 0; k < k_; ++k) A::put(x + j + k * lanes, u[k]), A::put(x + j + t + k * lanes, v[k]);
+            }
+        }
+    }
+
+    static void inverse(const NttTables &tables, const u64 *in, u64 *out) {
+        const A a(tables, true);
+        const unsigned n = tables.n;
+        alignas(64) Word x[4096];
+        for (unsigned i = 0; i < n / (2 * lanes); i += W) {
+            V u[W], v[W];
+            for (unsigned k = 0; k < W; ++k) u[k] = a.in(in + (i + k) * 2 * lanes), v[k] = a.in(in + (i + k) * 2 * lanes + lanes);
+            inverse_within<lanes>(a, 2 * i, n / lanes, u, v);
+            for (unsigned k = 0; k < W; ++k) A::put(x + (i + k) * 2 * lanes, u[k]), A::put(x + (i + k) * 2 * lanes + lanes, v[k]);
+        }
+        unsigned t = lanes;
+        for (; t < K * lanes; t *= 2) inverse_layer<1>(a, t, n / (2 * t), x);
+        for (; t < n; t *= 2) inverse_layer<K>(a, t, n / (2 * t), x);
+        const Twiddle scale = a.scale();
+        for (unsigned j = 0; j < n; j += K * lanes) {
+            V y[K];
+            for (unsigned k = 0; k < K; ++k) y[k] = a.in(x + j + k * lanes);
+            a.template multiply<K>(y, scale);
+            for (unsigned k = 0; k < K; ++k) a.canonical(out + j + k * lanes, y[k]);
+        }
     }
 
     // P sums of products at once: each weight is loaded and prepared once for P polynomials.
@@ -141,16 +171,17 @@ struct RingDriver {
     static void accumulate(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers, std::size_t stride,
                            std::size_t terms) {
         constexpr unsigned planes = A::planes;
+        const std::size_t row = row_words(n);
         for (unsigned j = 0; j < n; j += lanes) {
             typename A::U sum[P][planes];
             for (unsigned p = 0; p < P; ++p)
-                for (unsigned l = 0; l < planes; ++l) sum[p][l] = fresh ? A::zero() : A::load(acc + (p * planes + l) * n + j);
+                for (unsigned l = 0; l < planes; ++l) sum[p][l] = fresh ? A::zero() : A::load(acc + (p * planes + l) * row + j);
             for (std::size_t k = 0; k < terms; ++k) {
                 const typename A::Split w = A::split_factor(weights[k] + j);
                 for (unsigned p = 0; p < P; ++p) A::add_product(sum[p], w, A::split_factor(ciphers[k] + p * stride + j));
             }
             for (unsigned p = 0; p < P; ++p)
-                for (unsigned l = 0; l < planes; ++l) A::store(acc + (p * planes + l) * n + j, sum[p][l]);
+                for (unsigned l = 0; l < planes; ++l) A::store(acc + (p * planes + l) * row + j, sum[p][l]);
         }
     }
 
@@ -164,7 +195,7 @@ struct RingDriver {
 
     static void settle(const NttTables &tables, const u64 *acc, u64 *out) {
         const typename A::Settler s(tables);
-        for (unsigned j = 0; j < tables.n; j += lanes) s.settle(acc + j, tables.n, out + j);
+        for (unsigned j = 0; j < tables.n; j += lanes) s.settle(acc + j, row_words(tables.n), out + j);
     }
 
     static constexpr RingKernels kernels(const char *name) {
@@ -172,9 +203,9 @@ struct RingDriver {
     }
 
   private:
-    static unsigned layers_before(unsigned outer) noexcept {
+    static unsigned layers_before_pair(unsigned n) noexcept {
         unsigned layers = 0;
-        while ((1u << layers) < outer) ++layers;
+        while ((n >> layers) > 4 * lanes) ++layers;
         return layers;
     }
 };

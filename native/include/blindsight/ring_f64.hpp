@@ -6,11 +6,12 @@
 //
 // Bounds, for q < 2^50, a factor |b| <= q/2 from a table, and a an integer with |a| <= B q, B <= 8 (so |a| < 2^53):
 // k misses a b/q by at most 1/2 + B/32 (b/q rounded) + B/16 (its product rounded), so |result| <= (1/2 + 0.094 B) q <= 1.26 q;
-// h - k q is a multiple of ulp(h) <= 2^49 or an integer, and below 2^52, hence exact.
-//   forward:  a layer takes B to at most B + 1/2 + 0.094 B.  From [0, q): 1, 1.6, 2.3, 3.0, 3.8 after 4 layers; once
-//             reduced to 0.51, eight layers more give 7.1 < 8.  At most 4 layers come before the reduction (n <= 4096).
-//   inverse:  a layer gives sums of 2B and products of (1/2 + 0.19 B).  From 0.51: three layers 4.1, reduced.  Each two
-//             layers on B <= 2: the sum of sums <= 8, reduced; a sum of products <= 1.76; a product <= 1.26.
+// with k = round(fl(h / q)) instead, which needs no second table, by 1/2 + 3B/16, |result| <= (1/2 + 0.19 B) q <= 2.02 q.
+// h - k q is a multiple of ulp(h) <= 2^49 or an integer, and below 2^52, hence exact; every sum stays below 8q < 2^53.
+//   forward:  a layer takes B to at most 1.094 B + 1/2 (1.19 B + 1/2 within vectors), one that reduces the left half to
+//             1.01 + 0.094 B. From [0, q), N = 2048 on AVX2: 1, 1.6, 2.3, 3.0, 3.8, reduced 1.4, 2.0, 2.7, 3.5, 4.3, then
+//             within vectors 5.6, 7.2. N = 4096: 7.3; N = 1024: 7.0; two lanes: less, one layer fewer within vectors.
+//   inverse:  sums are reduced at once, to 0.51; products are below 1/2 + 0.19 * 2 = 0.88.
 // Sums of products use limbs of 25 bits, whose products of 50 bits are added up in 64: 2^13 for the middle pair.
 #pragma once
 #include "blindsight/ring_driver.hpp"
@@ -25,6 +26,9 @@ struct RingF64 {
     static constexpr unsigned lanes = L::lanes, planes = 3;
     struct Twiddle {
         V w, ratio;
+    };
+    struct LaneTwiddle {
+        V w;
     };
     struct Split {
         U low, high;
@@ -45,8 +49,8 @@ struct RingF64 {
 
     Twiddle twiddle(unsigned i) const { return {L::set(w_[i]), L::set(wq_[i])}; }
     template <unsigned t>
-    Twiddle twiddles(unsigned i) const {
-        return {L::template repeat<t>(w_ + i), L::template repeat<t>(wq_ + i)};
+    LaneTwiddle twiddles(unsigned i) const {
+        return {L::template repeat<t>(w_ + i)};
     }
     Twiddle scale() const { return scale_; }
 
@@ -61,22 +65,48 @@ struct RingF64 {
         const V h = L::mul(x, t.w), k = L::round(L::mul(x, t.ratio));
         return L::add(L::minus_product(h, k, q), L::product_minus(x, t.w, h));
     }
-    void butterfly(V &u, V &v, Twiddle t) const {
-        const V x = u, y = multiply(v, t);
-        u = L::add(x, y), v = L::sub(x, y);
+    template <unsigned K>
+    void multiply(V (&x)[K], const LaneTwiddle (&t)[K]) const {
+        V h[K], k[K];
+        for (unsigned i = 0; i < K; ++i) h[i] = L::mul(x[i], t[i].w);
+        for (unsigned i = 0; i < K; ++i) k[i] = L::mul(h[i], one_over_q);
+        for (unsigned i = 0; i < K; ++i) x[i] = L::product_minus(x[i], t[i].w, h[i]);
+        for (unsigned i = 0; i < K; ++i) k[i] = L::round(k[i]);
+        for (unsigned i = 0; i < K; ++i) h[i] = L::minus_product(h[i], k[i], q);
+        for (unsigned i = 0; i < K; ++i) x[i] = L::add(h[i], x[i]);
     }
-    void inverse_butterfly(V &u, V &v, Twiddle t) const {
+    template <unsigned K>
+    void multiply(V (&x)[K], const Twiddle (&t)[K]) const {
+        V h[K], k[K];
+        for (unsigned i = 0; i < K; ++i) h[i] = L::mul(x[i], t[i].w);
+        for (unsigned i = 0; i < K; ++i) k[i] = L::mul(x[i], t[i].ratio);
+        for (unsigned i = 0; i < K; ++i) k[i] = L::round(k[i]);
+        for (unsigned i = 0; i < K; ++i) x[i] = L::product_minus(x[i], t[i].w, h[i]);
+        for (unsigned i = 0; i < K; ++i) h[i] = L::minus_product(h[i], k[i], q);
+        for (unsigned i = 0; i < K; ++i) x[i] = L::add(h[i], x[i]);
+    }
+    template <unsigned K>
+    void multiply(V (&x)[K], const Twiddle &t) const {
+        V h[K], k[K];
+        for (unsigned i = 0; i < K; ++i) h[i] = L::mul(x[i], t.w);
+        for (unsigned i = 0; i < K; ++i) k[i] = L::mul(x[i], t.ratio);
+        for (unsigned i = 0; i < K; ++i) k[i] = L::round(k[i]);
+        for (unsigned i = 0; i < K; ++i) x[i] = L::product_minus(x[i], t.w, h[i]);
+        for (unsigned i = 0; i < K; ++i) h[i] = L::minus_product(h[i], k[i], q);
+        for (unsigned i = 0; i < K; ++i) x[i] = L::add(h[i], x[i]);
+    }
+    void forward_sum(V &u, V &v) const {
+        const V x = u;
+        u = L::add(x, v), v = L::sub(x, v);
+    }
+    void inverse_sum(V &u, V &v) const {
         const V d = L::sub(u, v);
-        u = L::add(u, v), v = multiply(d, t);
+        u = reduce(L::add(u, v)), v = d;
     }
     void canonical(u64 *p, V x) const { L::store(p, L::to_u52(L::add_if_negative(reduce(x), q))); }
-    template <unsigned t>
-    static void split(V x0, V x1, V &u, V &v) {
-        L::template split<t>(x0, x1, u, v);
-    }
-    template <unsigned t>
-    static void merge(V u, V v, V &x0, V &x1) {
-        L::template merge<t>(u, v, x0, x1);
+    template <unsigned from, unsigned to>
+    static void move(V &u, V &v) {
+        L::template move<from, to>(u, v);
     }
 
     static U zero() { return L::zero(); }

@@ -18,6 +18,7 @@ struct RingU52 {
     struct Twiddle {
         V w, quotient;
     };
+    using LaneTwiddle = Twiddle;
     using Split = V;
     static constexpr u64 kMask = (u64{1} << 52) - 1;
 
@@ -48,22 +49,36 @@ struct RingU52 {
         const V quotient = L::madd_hi(L::zero(), x, t.quotient);
         return L::bit_and(L::madd_lo(L::madd_lo(L::zero(), x, t.w), quotient, minus_q), mask);
     }
-    void butterfly(V &u, V &v, Twiddle t) const {
-        const V x = L::cut(u, q2), y = multiply(v, t);
+    template <unsigned K>
+    void multiply(V (&x)[K], const Twiddle (&t)[K]) const {
+        V h[K];
+        for (unsigned k = 0; k < K; ++k) h[k] = L::madd_hi(L::zero(), x[k], t[k].quotient);
+        for (unsigned k = 0; k < K; ++k) x[k] = L::madd_lo(L::zero(), x[k], t[k].w);
+        for (unsigned k = 0; k < K; ++k) x[k] = L::madd_lo(x[k], h[k], minus_q);
+        for (unsigned k = 0; k < K; ++k) x[k] = L::bit_and(x[k], mask);
+    }
+    template <unsigned K>
+    void multiply(V (&x)[K], const Twiddle &t) const {
+        V h[K];
+        for (unsigned k = 0; k < K; ++k) h[k] = L::madd_hi(L::zero(), x[k], t.quotient);
+        for (unsigned k = 0; k < K; ++k) x[k] = L::madd_lo(L::zero(), x[k], t.w);
+        for (unsigned k = 0; k < K; ++k) x[k] = L::madd_lo(x[k], h[k], minus_q);
+        for (unsigned k = 0; k < K; ++k) x[k] = L::bit_and(x[k], mask);
+    }
+    // u, v = u + v, u - v for v a product
+    void forward_sum(V &u, V &v) const {
+        const V x = L::cut(u, q2), y = v;
         u = L::add(x, y), v = L::sub(L::add(x, q2), y);
     }
-    void inverse_butterfly(V &u, V &v, Twiddle t) const {
+    // u, v = u + v, u - v; v is multiplied next
+    void inverse_sum(V &u, V &v) const {
         const V d = L::sub(L::add(u, q2), v);
-        u = L::cut(L::add(u, v), q2), v = multiply(d, t);
+        u = L::cut(L::add(u, v), q2), v = d;
     }
     void canonical(u64 *p, V x) const { L::store(p, L::cut(L::cut(x, q2), q)); }
-    template <unsigned t>
-    static void split(V x0, V x1, V &u, V &v) {
-        L::template split<t>(x0, x1, u, v);
-    }
-    template <unsigned t>
-    static void merge(V u, V v, V &x0, V &x1) {
-        L::template merge<t>(u, v, x0, x1);
+    template <unsigned from, unsigned to>
+    static void move(V &u, V &v) {
+        L::template move<from, to>(u, v);
     }
 
     static U zero() { return L::zero(); }

@@ -30,7 +30,7 @@ enum class Purpose : std::uint32_t {
 struct Weights {
     std::size_t answers = 0, uses = 0;
     const std::int32_t *dense = nullptr;     // [A][U][N]
-    const u64 *prepared = nullptr;           // [A][U][primes][N]
+    const u64 *prepared = nullptr;           // [A][U][primes][row]
     const std::int32_t *positions = nullptr; // [U][P], -1: none
     const std::int32_t *values = nullptr;    // [A][U][P]
     std::size_t taps = 0;                    // P
@@ -51,12 +51,14 @@ class LinearRing {
     unsigned n() const noexcept { return n_; }
     unsigned primes() const noexcept { return static_cast<unsigned>(tables_.size()); }
     std::size_t poly_words() const noexcept { return std::size_t{n_} * tables_.size(); }
+    // Ciphertexts, the public key and prepared weights are [.., primes][row]: rows of N words and some that are unused.
+    std::size_t row() const noexcept { return row_words(n_); }
+    std::size_t padded_words() const noexcept { return row() * tables_.size(); }
     std::size_t poly_bytes() const noexcept;                     // exact polynomial, 50 bits a residue
     std::size_t answer_bytes(std::size_t listed) const noexcept; // packed c1 || packed listed c0
 
-    void forward(const u64 *in, u64 *out) const;
-    void inverse(const u64 *in, u64 *out) const;
-    void expand(const std::uint8_t *seed, Purpose purpose, std::uint32_t index, u64 *out) const;
+    // Uniform residues, their rows `row` words apart
+    void expand(const std::uint8_t *seed, Purpose purpose, std::uint32_t index, std::size_t row, u64 *out) const;
 
     // --- key owner
     void make_secret(const std::uint8_t *seed, u64 *secret) const;
@@ -69,7 +71,7 @@ class LinearRing {
     void open(const u64 *secret, const std::uint8_t *answers, const Listed &listed, std::uint32_t *out, unsigned threads) const;
 
     // --- evaluator
-    // (b_k, a_k) as [K][2][primes][N].  False when a residue is out of range.
+    // (b_k, a_k) as [K][2][primes][row].  False when a residue is out of range.
     bool load(const std::uint8_t *public_seed, const std::uint8_t *packed, std::size_t count, Purpose purpose, u64 *out, unsigned threads) const;
     void prepare(const Weights &weights, u64 *out, unsigned threads) const;
     // For each of G sets of inputs (uses [G][U] into `ciphers`) and each answer: the sequence of DESIGN.md, section 4.

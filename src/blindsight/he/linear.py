@@ -46,7 +46,8 @@ class Scattered:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Weight polynomials in the transformed domain: uint64 [A, U, primes, N], 16 KiB a polynomial at N = 2048."""
+    """Weight polynomials in the transformed domain: uint64 [A, U, primes, row], 16 KiB a polynomial at N = 2048
+    (a row is N residues and a few unused words)."""
 
     transformed: npt.NDArray[np.uint64]
 
@@ -84,12 +85,14 @@ class Evaluator:
     def _load(
         self, seed: bytes, packed: npt.NDArray[np.uint8], count: int, *, key: bool
     ) -> npt.NDArray[np.uint64]:
-        out = np.empty((count, 2, len(self.params.primes), self.params.n), np.uint64)
+        out = np.empty((count, 2, len(self.params.primes), self._ring.row), np.uint64)
         self._ring.load(bytes(seed), packed, key, out, self.threads)
         return out
 
     def load(self, enc: bytes | bytearray | memoryview | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-        """What `LayerKey.encrypt` sent, as ciphertexts for `answer`: uint64 [K, 2, primes, N], transformed.
+        """What `LayerKey.encrypt` sent, as ciphertexts for `answer`: uint64 [K, 2, primes, row], transformed.
+
+        A row is N residues and a few unused words, which keep rows from competing for the same lines of cache.
 
         Raises:
             ValueError: not a seed and whole polynomials, or numbers outside the ring.
@@ -107,11 +110,11 @@ class Evaluator:
         """Transforms weight polynomials once, for many calls of `answer`. Memory: primes * N * 8 bytes each."""
         if isinstance(weights, Scattered):
             positions, values = _i32(weights.positions, 2), _i32(weights.values, 3)
-            out = np.empty((*values.shape[:2], len(self.params.primes), self.params.n), np.uint64)
+            out = np.empty((*values.shape[:2], len(self.params.primes), self._ring.row), np.uint64)
             self._ring.prepare_scattered(positions, values, out, self.threads)
         else:
             dense = _i32(weights, 3)
-            out = np.empty((*dense.shape[:2], len(self.params.primes), self.params.n), np.uint64)
+            out = np.empty((*dense.shape[:2], len(self.params.primes), self._ring.row), np.uint64)
             self._ring.prepare(dense, out, self.threads)
         return Prepared(out)
 
