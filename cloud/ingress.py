@@ -71,7 +71,10 @@ class Ingress:
         assembler = Assembler(pictures, self._plan_of, self._config.limits, self._metrics, self._log)
         try:
             while (batch := self._take()) is not None:
-                self._commit(pictures, assembler, batch)
+                try:
+                    self._commit(pictures, assembler, batch)
+                except Exception:
+                    self._one_by_one(pictures, assembler, batch)
         finally:
             pictures.close()
 
@@ -112,6 +115,18 @@ class Ingress:
         self._wake.set()
         self.due.set()
 
+    def _one_by_one(self, pictures: Pictures, assembler: Assembler, batch: list[Arrival]) -> None:
+        """Something in the batch meets a defect of ours: that message is dropped with its traceback, the
+        others live.
+        """
+        for arrival in batch:
+            try:
+                self._commit(pictures, assembler, [arrival])
+            except Exception:
+                self._metrics.count("messages_poisoned")
+                self._log.error("poisoned", exc_info=True, topic=arrival.topic, bytes=len(arrival.payload))
+                arrival.ack()
+
     # --- out
 
     def _broker_has(self, mid: int) -> None:
@@ -132,9 +147,9 @@ class Ingress:
                     if time.monotonic() > next_purge:
                         next_purge = time.monotonic() + PURGE_S
                         self._purge(pictures)
-                except sqlite3.Error as error:
-                    self._metrics.count("store_errors")
-                    self._log.error("store-error", detail=str(error))
+                except Exception:  # the disk, or a defect of ours: answers stay due and are tried again
+                    self._metrics.count("outbox_errors")
+                    self._log.error("outbox-error", exc_info=True)
                     self._stop.wait(1.0)
             self._settle(pictures, sent)
         finally:
@@ -170,6 +185,7 @@ class Ingress:
         gone = pictures.purge(now - limits.assembling_s, now - limits.answers_s)
         if gone:
             self._log.info("purged", pictures=gone)
+        pictures.database.checkpoint()  # answered ciphertexts leave the write-ahead log too
         for state, count in pictures.counts().items():
             self._metrics.gauge("pictures", count, state=state)
 

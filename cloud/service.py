@@ -9,11 +9,11 @@ from pathlib import Path
 from blindsight.channel import Channel, TlsFiles, tcp_connect, tls_connect
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.ingress import Ingress
-from blindsight.cloud.models import Registry
+from blindsight.cloud.models import ModelError, Registry
 from blindsight.cloud.programs import Programs
 from blindsight.cloud.store import Pictures
 from blindsight.cloud.worker import Loader, MakeEngine, Worker
-from blindsight.nn.plan import Plan
+from blindsight.nn.plan import Plan, PlanError
 from blindsight.service.engine import Engine, PairEngine
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
@@ -74,8 +74,12 @@ class CloudService:
         self._log.info("stopped")
 
     def _plan_of(self, name: str, plan_hash: bytes) -> Plan | None:
-        version = self._registry.serving().get(name, {}).get(plan_hash)
-        return None if version is None else self._registry.plan(version)
+        try:
+            version = self._registry.serving().get(name, {}).get(plan_hash)
+            return None if version is None else self._registry.plan(version)
+        except (ModelError, PlanError, OSError) as error:
+            self._log.error("bad-model", detail=str(error))
+            return None
 
     def _connect(self, hello: dict[str, object]) -> Channel:
         link = self._config.helper

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from blindsight.helper.config import Limits
 from blindsight.helper.keys import DeviceKeys, Keys
 from blindsight.helper.store import Store, heads
-
 from blindsight.nn.plan import Plan
 from blindsight.wire import WireError, manifest
 from blindsight.wire.jobs import Infer, Refused

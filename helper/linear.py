@@ -1,6 +1,7 @@
 """The helper's half of the homomorphic linear layers, with layer keys of its own.
 
-Holds: one `LayerKey` a ring and batch, made when the batch begins and wiped when it ends. Security: `he.secret.linear`, `nn.linear`.
+Holds: one `LayerKey` a ring and batch, made when the batch begins and wiped when it ends. Security:
+`he.secret.linear`, `nn.linear`.
 """
 
 from functools import partial

@@ -6,25 +6,34 @@ from pathlib import Path
 
 from blindsight.nn.plan import Plan, PlanError, load_plan
 from blindsight.offline.cursor import write_durably
-from blindsight.wire import keys
+from blindsight.wire import WireError, keys
 
 
 class Plans:
-    """The folder's plans by model name and plan hash; a changed folder is read anew."""
+    """The folder's plans by model name and plan hash; a changed folder is read anew.
+
+    A file that is no plan is left out; `faults` then holds a line for each.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._loaded: dict[tuple[Path, int], Plan] = {}
+        self._loaded: dict[tuple[Path, int], Plan | str] = {}
 
     def serving(self) -> dict[str, dict[bytes, Plan]]:
-        """Name -> plan hash -> plan; raises `PlanError` for a file that is no plan."""
+        """Name -> plan hash -> plan."""
         found = {(p, p.stat().st_mtime_ns) for p in self._folder.glob("*.plan.json")}
         if found != set(self._loaded):
-            self._loaded = {key: self._loaded.get(key) or load_plan(key[0]) for key in found}
+            self._loaded = {key: self._loaded.get(key) or _read(key[0]) for key in found}
         out: dict[str, dict[bytes, Plan]] = {}
         for plan in self._loaded.values():
-            out.setdefault(plan.name, {})[plan.hash] = plan
+            if isinstance(plan, Plan):
+                out.setdefault(plan.name, {})[plan.hash] = plan
         return out
+
+    @property
+    def faults(self) -> list[str]:
+        """What was wrong with the files that `serving` left out."""
+        return sorted(fault for fault in self._loaded.values() if isinstance(fault, str))
 
     def add(self, file: Path) -> Plan:
         """Installs a plan file."""
@@ -36,4 +45,10 @@ class Plans:
         return plan
 
 
-__all__ = ["PlanError", "Plans"]
+def _read(path: Path) -> Plan | str:
+    try:
+        plan = load_plan(path)
+        keys.check_model(plan.name)
+        return plan
+    except (PlanError, WireError) as error:
+        return str(error)

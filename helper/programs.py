@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from blindsight.helper.linear import helper_side
-
 from blindsight.nn.network import Network
 from blindsight.nn.plan import Plan
 from blindsight.service.engine import Program

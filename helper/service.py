@@ -5,12 +5,12 @@ by design.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from blindsight.channel import Channel, ChannelError, PeerTimeout, TlsFiles, tcp_listen, tls_listen
-from blindsight.channel.tcp import TcpListener
+from blindsight.channel import Channel, ChannelError
+from blindsight.helper.acceptor import Acceptor
 from blindsight.helper.config import HelperConfig
 from blindsight.helper.keys import Keys, read_master
 from blindsight.helper.plans import Plans
@@ -25,9 +25,7 @@ from blindsight.service.metrics import Metrics
 from blindsight.wire import WireError, jobs
 
 MakeEngine = Callable[[Channel, str], PairEngine]
-ACCEPT_S = 0.5
 HANDOVER_S = 30.0
-STOP_S = 2.0
 
 
 class HelperService:
@@ -40,76 +38,51 @@ class HelperService:
         self.metrics, self._log = Metrics("helper"), Log("helper")
         self._master = read_master(config.master)
         self._plans = Plans(config.plans)
-        self._plans.serving()  # says now what is wrong with a plan file
+        self._plans.serving()
+        if self._plans.faults:  # at the start a wrong file is an error; later it is left out and logged
+            raise PlanError(self._plans.faults[0])
         self._shares = Shares(config.limits.shares_in_memory)
         self._make_engine = make_engine or self._engine
         self._load = load
-        self._listener = self._listen()
-        self.address = self._listener.address
+        self._acceptor = Acceptor(config.listen, self._hello, self._connection, self.metrics, self._log)
+        self.address = self._acceptor.address
         self._stop = threading.Event()
         self._pairs: dict[str, threading.Lock] = {}
         self._pairs_lock = threading.Lock()
-        self._threads = [
-            threading.Thread(target=self._accept, name=f"connection-{i}", daemon=True)
-            for i in range(config.listen.connections)
-        ]
 
     def start(self) -> None:
         """Starts listening and returns."""
         page = self._config.metrics
         if page.port and not self.metrics.serve(page.host, page.port):
             self._log.warning("no-metrics", detail="prometheus-client is not installed")
-        for thread in self._threads:
-            thread.start()
+        self._acceptor.start()
         self._log.info("started", port=self.address[1], models=", ".join(self._plans.serving()))
 
     def stop(self) -> None:
         """Stops listening. An answer under way is either sealed durably or will be run again."""
         self._log.info("stopping")
         self._stop.set()
-        self._listener.close()
-        deadline = time.monotonic() + STOP_S
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._acceptor.stop()
         self.metrics.close()
         self._log.info("stopped")
-
-    def _listen(self) -> TcpListener:
-        where = self._config.listen
-        if where.ca is None or where.certificate is None or where.key is None:
-            return tcp_listen(1, where.host, where.port, where.timeout_s)
-        files = TlsFiles(where.ca, where.certificate, where.key, where.peer)
-        return tls_listen(1, files, where.host, where.port, where.timeout_s)
 
     def _engine(self, channel: Channel, pair: str) -> PairEngine:
         return Engine(channel, Path(self._config.data) / "material" / pair, self._config.listen.network)
 
-    def _accept(self) -> None:
-        """One of several threads that accept and serve; as many links can stand at once as there are
-        threads.
-        """
-        while not self._stop.is_set():
-            try:
-                serving = self._plans.serving()
-                hashes = {name: list(plans) for name, plans in serving.items()}
-                channel = self._listener.accept(jobs.hello(hashes), ACCEPT_S)
-            except PeerTimeout:
-                continue
-            except (ChannelError, PlanError) as error:
-                if not self._stop.is_set():
-                    self.metrics.count("connections_refused")
-                    self._log.warning("connection-refused", detail=str(error))
-                    self._stop.wait(0.1)
-                continue
-            try:
-                self._serve(channel)
-            except (ChannelError, WireError, StoreError, PlanError) as error:
-                self._log.info("connection-ended", detail=str(error))
-            except Exception:
-                self.metrics.count("worker_errors")
-                self._log.error("worker-error", exc_info=True)
-            finally:
-                channel.close()
+    def _hello(self) -> dict[str, Any]:
+        serving = self._plans.serving()
+        for fault in self._plans.faults:
+            self._log.error("bad-plan", detail=fault)
+        return jobs.hello({name: list(plans) for name, plans in serving.items()})
+
+    def _connection(self, channel: Channel) -> None:
+        try:
+            self._serve(channel)
+        except (ChannelError, WireError, StoreError, PlanError) as error:
+            self._log.info("connection-ended", detail=str(error))
+        except Exception:
+            self.metrics.count("worker_errors")
+            self._log.error("worker-error", exc_info=True)
 
     def _serve(self, channel: Channel) -> None:
         pair = jobs.pair_of(channel.peer)

@@ -15,7 +15,6 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from blindsight.helper.config import Limits
-
 from blindsight.service.database import Database
 from blindsight.wire.blocks import Mode
 from blindsight.wire.jobs import Code, Refused

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from blindsight.channel import Channel
+from blindsight.he.secret.ingest import keystream_share, open_masked
 from blindsight.helper.check import Checked, check
 from blindsight.helper.config import HelperConfig
 from blindsight.helper.keys import Keys
 from blindsight.helper.plans import Plans
 from blindsight.helper.store import Store
-
-from blindsight.channel import Channel
-from blindsight.he.secret.ingest import keystream_share, open_masked
 from blindsight.nn.plan import Plan
 from blindsight.service.engine import PairEngine, Program
 from blindsight.service.logs import Log

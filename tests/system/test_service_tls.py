@@ -2,6 +2,7 @@
 refused, and a device can do no more than its own. The server link is mutual TLS in all of it.
 """
 
+import os
 import shutil
 import socket
 import ssl
@@ -164,6 +165,23 @@ def test_the_helper_refuses_a_stranger_and_stays(place: Place, tmp_path: Path) -
         with pytest.raises(ChannelError):
             tls_connect(0, files, "127.0.0.1", link.port, {"pair": "w9", "models": {}}, 5)
     test_pictures_over_tls(place)
+
+
+def test_connections_that_stall_hold_up_nobody(place: Place) -> None:
+    """Forty clients that connect to the helper and say nothing, or noise: pictures go on."""
+    from blindsight.cloud.config import CloudConfig
+    from blindsight.service.config import load
+
+    port = load(CloudConfig, place.site.cloud_toml).helper.port
+    stalled = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+    for sock in stalled[::2]:
+        sock.send(os.urandom(20))
+    place.cloud.stop()
+    place.cloud.start()  # has to get through the handshake beside them
+    place.cloud.until("helper-connected", 2)
+    test_pictures_over_tls(place)
+    for sock in stalled:
+        sock.close()
 
 
 def test_the_cloud_refuses_a_broker_of_another_authority(place: Place, tmp_path: Path) -> None:

@@ -48,6 +48,10 @@ class Database:
         out: sqlite3.Row | None = self._db.execute(query, values).fetchone()
         return out
 
+    def checkpoint(self) -> None:
+        """Moves the write-ahead log into the file and empties it, where no reader is in the way."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Closes the connection."""
         self._db.close()
