@@ -82,15 +82,19 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     provision, servers, broker = _setup(tmp_path, 60)
     broker.fault = lambda what: rng.choice(["before", "after"]) if rng.random() < 0.02 else None
     runs = []
-    for _ in range(400):
+    for _ in range(60):
         run = lab.Device(provision.path)
         runs.append(run)
-        end = time.monotonic() + rng.uniform(0.1, 1.0)
+        run.wait_for("boot")
+        end = time.monotonic() + rng.uniform(0, 0.8)
         while time.monotonic() < end and run.process.poll() is None:
             time.sleep(0.01)
         run.kill()
         if run.of("done"):
             break
+    else:
+        runs.append(lab.Device(provision.path))
+        assert runs[-1].wait(120) == 0, runs[-1].stderr
     broker.close()
     assert runs[-1].of("done")
     _conclude(provision, servers, runs)
