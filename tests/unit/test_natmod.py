@@ -117,3 +117,36 @@ def test_blocks_for_boards(builder: ModuleType, tmp_path: pathlib.Path, arch: st
 def test_a_wrong_architecture_is_one_line(builder: ModuleType, tmp_path: pathlib.Path) -> None:
     with pytest.raises(builder.BuildError, match="one of x64"):
         builder.build("z80", tmp_path / "x.mpy")
+
+
+def test_user_module_against_a_stand_in(tmp_path: pathlib.Path) -> None:
+    """usermod/bsrlwe.c compiled against the few names of MicroPython that it uses."""
+    core, stub = ROOT / "device_fw" / "rlwe", ROOT / "tests" / "unit" / "micropython_stub"
+    include = [stub, core / "include", core / "test", NATMOD]
+    command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-const-variable", "-g"]
+    command += ["-fsanitize=address,undefined", *(f"-I{p}" for p in include), str(stub / "run.c")]
+    command += [*map(str, sorted((core / "src").glob("*.c"))), "-o", str(tmp_path / "run")]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([str(tmp_path / "run")], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "good\n", done.stdout + done.stderr
+    listed = (ROOT / "device_fw/usermod/micropython.cmake").read_text()
+    assert all(f"src/{p.name}" in listed for p in (core / "src").glob("*.c"))
+
+
+def test_esp_idf_component(tmp_path: pathlib.Path) -> None:
+    """The component's CMake file registers sources that exist."""
+    component = ROOT / "device_fw" / "rlwe"
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.20)\nproject(p NONE)\nset(ESP_PLATFORM 1)\n"
+        "function(idf_component_register)\n"
+        'cmake_parse_arguments(A "" "" "SRCS;INCLUDE_DIRS" ${ARGN})\n'
+        "foreach(f ${A_SRCS} ${A_INCLUDE_DIRS})\nif(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${f})\n"
+        'message(FATAL_ERROR "${f} is missing")\nendif()\nendforeach()\nlist(LENGTH A_SRCS n)\n'
+        f'message(STATUS "sources: ${{n}}")\nendfunction()\nadd_subdirectory({component} core)\n'
+    )
+    done = subprocess.run(
+        ["cmake", "-S", str(tmp_path), "-B", str(tmp_path / "b")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"sources: {len(list((component / 'src').glob('*.c')))}" in done.stdout
