@@ -1,0 +1,251 @@
+"""Settings, logs, metrics, keys, the model registry: the parts of the services that need no network."""
+
+import io
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
+import service_kit as kit
+
+from blindsight.app.site import BrokerAddress, Site, SiteError
+from blindsight.cloud.config import CloudConfig
+from blindsight.cloud.models import ModelError, Registry
+from blindsight.helper.config import HelperConfig
+from blindsight.helper.keys import KeyFault, Keys, new_master, read_master
+from blindsight.helper.plans import Plans
+from blindsight.nn.model import plan_path
+from blindsight.nn.plan import PlanError
+from blindsight.service import logs
+from blindsight.service.config import ConfigError, load
+from blindsight.service.metrics import Metrics
+from blindsight.wire import WireError, keys
+from blindsight.wire.blocks import Mode
+
+# --- settings
+
+
+@dataclass(frozen=True)
+class Inner:
+    number: int = 3
+    seconds: float = 1.5
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    inner: Inner = field(default_factory=Inner)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_settings(tmp_path: Path) -> None:
+    got = load(Outer, write(tmp_path / "a.toml", 'name = "x"\n[inner]\nseconds = 2\nfile = "k/y"\n'))
+    assert got == Outer("x", Inner(3, 2.0, tmp_path / "k/y"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "name is missing"),
+        ("name = 3", "name must be of type str"),
+        ('name = "x"\nnmae = "y"', "nmae is unknown"),
+        ('name = "x"\n[inner]\nnumber = "3"', "inner.number must be of type int"),
+        ('name = "x"\n[inner]\nnumber = true', "inner.number must be of type int"),
+        ('name = "x"\ninner = 3', "inner is a table"),
+        ('name = "x"\n[inner]\nfile = 3', "inner.file is a path"),
+        ("name = ", "is not TOML"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load(Outer, write(tmp_path / "a.toml", text))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "says"),
+    [
+        (CloudConfig, '[broker]\nhost = "far"', "broker.ca is missing"),
+        (CloudConfig, '[helper]\nhost = "far"', "helper.ca is missing"),
+        (CloudConfig, '[helper]\nca = "x"', "belong together"),
+        (CloudConfig, 'shards = "xyz"', "shards"),
+        (CloudConfig, 'log_level = "loud"', "log_level"),
+        (CloudConfig, "[workers]\nmaterial_batch = 17", "1 to 16"),
+        (CloudConfig, "[workers]\nmaterial_low = 17", "material_low"),
+        (CloudConfig, '[workers]\nmaterial_for = "all"', "material_for"),
+        (HelperConfig, '[listen]\nhost = "0.0.0.0"', "listen.ca is missing"),
+        (HelperConfig, '[listen]\nnetwork = "moon"', "lan"),
+    ],
+)
+def test_unsafe_or_senseless_settings_are_refused(tmp_path: Path, kind: type, text: str, says: str) -> None:
+    rest = 'models = "m"\n' if kind is CloudConfig else 'plans = "p"\nmaster = "m"\n'
+    with pytest.raises(ConfigError, match=says):
+        load(kind, write(tmp_path / "a.toml", f'data = "d"\n{rest}{text}\n'))
+
+
+# --- logs and metrics
+
+
+def test_logs_are_json_without_bytes() -> None:
+    logs.setup("info")
+    logger = logging.getLogger("blindsight")
+    stream = io.StringIO()
+    logger.handlers[0].stream = stream  # type: ignore[attr-defined]
+    try:
+        log = logs.Log("cloud")
+        log.debug("hidden")
+        log.info("seen", device="cam", key=b"\x01" * 32, n=3, text="x" * 1000, array=[1, 2])
+        (line,) = stream.getvalue().splitlines()
+        entry = json.loads(line)
+        assert entry["event"] == "seen" and entry["service"] == "cloud" and entry["level"] == "info"
+        assert entry["key"] == "<32 bytes>" and entry["array"] == "<list>" and len(entry["text"]) == 300
+    finally:
+        logger.handlers.clear()
+
+
+def test_metrics_page() -> None:
+    import urllib.request
+
+    metrics, port = Metrics("test"), kit.free_port()
+    metrics.count("things", by=2, kind="a")
+    metrics.count("things", kind="a")
+    metrics.gauge("level", 5)
+    metrics.seconds("waiting", 0.2)
+    assert metrics.value("things", kind="a") == 3 and metrics.value("things", kind="b") == 0
+    assert metrics.serve("127.0.0.1", port)
+    try:
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read().decode()
+    finally:
+        metrics.close()
+    assert 'blindsight_test_things_total{kind="a"} 3.0' in page
+    assert "blindsight_test_level 5.0" in page and "blindsight_test_waiting_count 1.0" in page
+
+
+# --- the helper's keys
+
+
+@pytest.fixture
+def register(tmp_path: Path) -> Keys:
+    new_master(tmp_path / "master.key")
+    return Keys(read_master(tmp_path / "master.key"), tmp_path / "helper.db")
+
+
+def test_the_master_is_guarded(tmp_path: Path) -> None:
+    path = tmp_path / "k" / "master.key"
+    with pytest.raises(KeyFault, match="keys init"):
+        read_master(path)
+    new_master(path)
+    assert path.stat().st_mode & 0o777 == 0o600 and len(read_master(path)) == 32
+    with pytest.raises(KeyFault, match="exists"):
+        new_master(path)
+    path.chmod(0o640)
+    with pytest.raises(KeyFault, match="chmod 600"):
+        read_master(path)
+    path.chmod(0o600)
+    path.write_bytes(bytes(31))
+    with pytest.raises(KeyFault, match="31 bytes"):
+        read_master(path)
+
+
+def test_epochs(register: Keys) -> None:
+    """Active, draining, ended; the files can be written again; ids name their epoch and no other."""
+    first, second = register.provision("cam"), register.provision("cam")
+    assert (first.epoch, second.epoch) == (0, 1) and first.secret != second.secret
+    assert register.current("cam") == second
+    ids = [keys.key_id_public(p.public_key) for p in (first, second)]
+    found = [register.find("cam", Mode.RLWE, i) for i in ids]
+    assert found[0] is not None and found[1] is not None and found[0] != found[1]
+    assert found[1].manifest_key == keys.manifest_key(second.secret)
+    assert register.find("cam", Mode.AES, ids[0]) is None
+    assert register.find("cam", Mode.AES, keys.key_id_epoch("cam", 0)) == found[0]
+    assert register.find("other", Mode.RLWE, ids[0]) is None
+    assert register.retire("cam") == 1
+    assert (
+        register.find("cam", Mode.RLWE, ids[0]) is None
+        and register.find("cam", Mode.RLWE, ids[1]) is not None
+    )
+    assert register.revoke("cam") == 1 and register.find("cam", Mode.RLWE, ids[1]) is None
+    with pytest.raises(KeyFault, match="no active key"):
+        register.current("cam")
+    assert [d["state"] for d in register.devices()] == ["ended", "ended"]
+    with pytest.raises(WireError):
+        register.provision("fleet")
+    register.close()
+
+
+def test_a_fleet_shares_the_lattice_key_only(register: Keys) -> None:
+    one, two, alone = (register.provision(n, fleet) for n, fleet in (("a", True), ("b", True), ("c", False)))
+    assert one.public_key == two.public_key != alone.public_key
+    assert one.secret != two.secret
+    register.close()
+
+
+# --- models
+
+
+def test_registry(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    assert registry.serving() == {}
+    with pytest.raises(ModelError, match="not active"):
+        registry.active("toy")
+    one = registry.add(kit.toy_model(tmp_path / "a"))
+    assert registry.serving() == {}  # installed is not active
+    registry.activate("toy", one.id.hex()[:8])
+    retrained = registry.add(kit.toy_model(tmp_path / "b", bias=1))  # the same plan, other weights
+    other_plan = registry.add(kit.toy_model(tmp_path / "c", side=8))
+    assert retrained.plan_hash == one.plan_hash != other_plan.plan_hash
+    registry.activate("toy", retrained.id.hex())
+    assert registry.serving()["toy"] == {one.plan_hash: retrained}
+    registry.activate("toy", other_plan.id.hex())
+    assert registry.serving()["toy"] == {one.plan_hash: retrained, other_plan.plan_hash: other_plan}
+    assert registry.roll_back("toy") == retrained and registry.roll_back("toy") == one
+    assert Registry(tmp_path / "models").active("toy") == one
+    with pytest.raises(ModelError, match="no earlier"):
+        registry.roll_back("toy")
+    with pytest.raises(ModelError, match="0 installed"):
+        registry.activate("toy", "ffff")
+    with pytest.raises(ModelError):
+        registry.add(tmp_path / "a" / "toy.plan.json")
+    assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "models").rglob("*.bsm"))
+
+
+def test_the_helper_takes_plans_and_no_weights(tmp_path: Path) -> None:
+    model = kit.toy_model(tmp_path / "a")
+    plans = Plans(tmp_path / "plans")
+    with pytest.raises(PlanError, match="holds weights"):
+        plans.add(model)
+    plan = plans.add(plan_path(model))
+    assert plans.serving() == {"toy": {plan.hash: plan}} and plans.faults == []
+    (tmp_path / "plans" / "bad.plan.json").write_bytes(model.read_bytes())
+    assert plans.serving() == {"toy": {plan.hash: plan}}  # a running helper leaves the wrong file out
+    assert len(plans.faults) == 1 and "weights" in plans.faults[0]
+
+
+def test_a_site_is_private_and_made_once(tmp_path: Path) -> None:
+    site = Site(tmp_path / "site")
+    site.init(BrokerAddress())
+    site.add_model(kit.toy_model(tmp_path / "m"))
+    folder = site.device("cam", "toy", "rlwe", BrokerAddress(), polys_per_block=2)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["polys_per_block"] == 2 and config["epoch"] == 0 and config["mode"] == "rlwe"
+    assert (folder / "secret.bin").stat().st_size == 32 and (folder / "pk.bin").stat().st_size == 3360
+    with pytest.raises(SiteError, match="holds a set-up already"):
+        site.init(BrokerAddress())
+    load(CloudConfig, site.cloud_toml)
+    load(HelperConfig, site.helper_toml)
+    secret = [folder / "secret.bin", folder / "config.json", *(tmp_path / "site").rglob("*.key")]
+    assert len(secret) >= 6
+    for file in secret:
+        assert file.stat().st_mode & 0o077 == 0, file
+    assert os.stat(tmp_path / "site").st_mode & 0o077 == 0
+    # the helper's side holds no weights
+    assert not list((tmp_path / "site" / "helper").rglob("*.bsm"))

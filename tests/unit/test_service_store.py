@@ -1,0 +1,243 @@
+"""The cloud's pictures and leases, the helper's bindings: each rule of docs/wire.md section 7 on the stores
+alone.
+"""
+
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from blindsight.cloud.jobs import Jobs
+from blindsight.cloud.store import Pictures
+from blindsight.helper.config import Limits
+from blindsight.helper.store import Store, heads
+from blindsight.wire.blocks import Layout, Mode
+from blindsight.wire.jobs import Code, Refused
+from blindsight.wire.result import FailureCode
+
+MODELS = {"toy": {bytes(32)}}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cloud.db"
+
+
+def accept(path: Path, *images: bytes, device: str = "cam") -> None:
+    pictures = Pictures(path)
+    with pictures.database.transaction() as db:
+        for image in images:
+            pictures.put_block(db, device, image, 0, b"block")
+            pictures.put_manifest(db, device, image, b"manifest", b"h" * 32, b"s" * 32, ("toy", bytes(32)))
+            pictures.accept(db, device, image)
+    pictures.close()
+
+
+def test_a_lease_is_exclusive_and_expires(path: Path) -> None:
+    accept(path, b"1" * 16)
+    one, two = Jobs(path), Jobs(path)
+    job = one.lease("w0", 0.2, MODELS)
+    assert job is not None and job.attempt == 1 and job.share is None and one.blocks(job) == [b"block"]
+    assert two.lease("w1", 1, MODELS) is None
+    one.renew("w0", 0.4)
+    time.sleep(0.25)
+    assert two.lease("w1", 1, MODELS) is None  # renewed
+    time.sleep(0.2)
+    again = two.lease("w1", 1, MODELS)
+    assert again is not None and again.attempt == 2
+    assert not one.put_share(job, "w0", b"late", 0)  # the lease has gone to another
+    assert two.put_share(again, "w1", b"good", 0)
+    assert not one.finish(job, b"sealed")
+    assert two.finish(again, b"sealed") and not two.finish(again, b"sealed")
+    one.close()
+    two.close()
+
+
+def test_only_models_both_sides_have(path: Path) -> None:
+    accept(path, b"1" * 16)
+    jobs = Jobs(path)
+    assert jobs.lease("w0", 1, {}) is None
+    assert jobs.lease("w0", 1, {"toy": {b"x" * 32}}) is None
+    assert jobs.lease("w0", 1, MODELS) is not None
+    jobs.close()
+
+
+def test_a_shared_job_is_not_run_again(path: Path) -> None:
+    """After the share is durable a restart asks for the seal of that attempt, and only a `rerun` raises it."""
+    accept(path, b"1" * 16)
+    jobs = Jobs(path)
+    job = jobs.lease("w0", 60, MODELS)
+    assert job is not None and jobs.put_share(job, "w0", b"share", 0)
+    assert jobs.release("w0") == 1
+    resumed = jobs.lease("w0", 60, MODELS)
+    assert resumed is not None and (resumed.attempt, resumed.share) == (1, b"share")
+    jobs.rerun(resumed)
+    fresh = jobs.lease("w0", 60, MODELS)
+    assert fresh is not None and (fresh.attempt, fresh.share) == (2, None)
+    jobs.close()
+
+
+def test_retry_waits_and_failure_ends(path: Path) -> None:
+    accept(path, b"1" * 16)
+    jobs = Jobs(path)
+    job = jobs.lease("w0", 60, MODELS)
+    assert job is not None
+    jobs.retry(job, "w0", 0.2)
+    assert jobs.lease("w0", 60, MODELS) is None
+    time.sleep(0.25)
+    job = jobs.lease("w0", 60, MODELS)
+    assert job is not None and job.attempt == 2
+    jobs.fail(job, FailureCode.GAVE_UP, "x" * 500)
+    assert jobs.lease("w0", 60, MODELS) is None
+    pictures = Pictures(path)
+    (row,) = pictures.due("0123456789abcdef")
+    assert (row["state"], row["code"], len(row["reason"])) == ("failed", 5, 200)
+    assert pictures.blocks("cam", b"1" * 16) == []
+    pictures.close()
+    jobs.close()
+
+
+def test_due_until_published_and_again_when_asked(path: Path) -> None:
+    accept(path, b"1" * 16, b"2" * 16)
+    pictures, shards = Pictures(path), "0123456789abcdef"
+    mine = kit_shard("cam")
+    others = shards.replace(mine, "")
+    assert len(pictures.due(shards)) == 2 and pictures.due(others) == []
+    pictures.published([("cam", b"1" * 16, "receipt"), ("cam", b"2" * 16, "receipt")])
+    assert pictures.due(shards) == []
+    with pictures.database.transaction() as db:
+        pictures.ask_again(db, "cam", b"1" * 16, 0)
+    assert [r["image"] for r in pictures.due(shards)] == [b"1" * 16]
+    with pictures.database.transaction() as db:
+        pictures.ask_again(db, "cam", None, 0)
+        pictures.ask_again(db, "other", None, 0)
+    assert len(pictures.due(shards)) == 2
+    pictures.close()
+
+
+def kit_shard(device: str) -> str:
+    from blindsight.wire.keys import shard
+
+    return shard(device)
+
+
+def test_purge_forgets_what_never_became_whole(path: Path) -> None:
+    accept(path, b"1" * 16)
+    pictures = Pictures(path)
+    with pictures.database.transaction() as db:
+        pictures.put_block(db, "cam", b"2" * 16, 0, b"half")
+    assert pictures.waiting("cam") == (1, 4)
+    assert pictures.purge(time.time() - 60, 0) == 0
+    assert pictures.purge(time.time() + 1, 0) == 1
+    assert pictures.waiting("cam") == (0, 0) and pictures.counts() == {"ready": 1}
+    pictures.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing(path: Path) -> None:
+    pictures = Pictures(path)
+    with pytest.raises(RuntimeError), pictures.database.transaction() as db:
+        pictures.put_block(db, "cam", b"1" * 16, 0, b"x")
+        raise RuntimeError
+    assert pictures.get("cam", b"1" * 16) is None
+    assert path.stat().st_mode & 0o777 == 0o600
+    pictures.close()
+
+
+# --- the helper
+
+
+def picture(image: int, mode: Mode = Mode.RLWE, device: str = "cam", nonce: bytes = bytes(12)) -> Any:
+    layout = Layout(mode, 64, 1)
+    return SimpleNamespace(device=device, image=bytes([image]) * 16, mode=mode, layout=layout, nonce=nonce)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    made = Store(tmp_path / "helper.db")
+    yield made
+    made.close()
+
+
+def refused(call: Any, *args: Any) -> int:
+    with pytest.raises(Refused) as caught:
+        call(*args)
+    return int(caught.value.code)
+
+
+def test_an_image_is_bound_to_one_manifest(store: Store) -> None:
+    p, seen = picture(1), [os.urandom(32)]
+    store.bind(p, b"m" * 32, 1, seen, Limits())
+    store.bind(p, b"m" * 32, 2, seen, Limits())
+    assert refused(store.bind, p, b"n" * 32, 3, seen, Limits()) == FailureCode.MANIFEST
+    assert refused(store.bind, p, b"m" * 32, 2, seen, Limits()) == Code.AGAIN
+    store.bind(p, b"m" * 32, 9, seen, Limits())
+
+
+def test_a_c1_belongs_to_one_picture(store: Store) -> None:
+    seen = [os.urandom(32), os.urandom(32)]
+    store.bind(picture(1), b"m" * 32, 1, seen, Limits())
+    assert (
+        refused(store.bind, picture(2), b"n" * 32, 1, [os.urandom(32), seen[1]], Limits())
+        == FailureCode.BLOCK
+    )
+    other = picture(1, device="other")
+    assert refused(store.bind, other, b"n" * 32, 1, [seen[0]], Limits()) == FailureCode.BLOCK
+    twice = os.urandom(32)
+    assert refused(store.bind, picture(3), b"n" * 32, 1, [twice, twice], Limits()) == FailureCode.BLOCK
+    # what was refused left no trace: its own c1 may still be used
+    store.bind(picture(2), b"n" * 32, 1, [os.urandom(32)], Limits())
+
+
+def test_quotas(store: Store) -> None:
+    limits = Limits(pictures_a_day=2, attempts=2)
+    for i in (1, 2):
+        store.bind(picture(i), b"m" * 32, 1, [os.urandom(32)], limits)
+    assert refused(store.bind, picture(3), b"m" * 32, 1, [os.urandom(32)], limits) == FailureCode.QUOTA
+    store.bind(picture(3, device="other"), b"m" * 32, 1, [os.urandom(32)], limits)
+    seen = [os.urandom(32)]
+    store.bind(picture(4, device="more"), b"m" * 32, 1, seen, limits)
+    store.bind(picture(4, device="more"), b"m" * 32, 2, seen, limits)
+    assert refused(store.bind, picture(4, device="more"), b"m" * 32, 3, seen, limits) == FailureCode.QUOTA
+
+
+def test_answered_once(store: Store) -> None:
+    p, image = picture(1), bytes([1]) * 16
+    calls: list[int] = []
+
+    def seal() -> bytes:
+        calls.append(1)
+        return b"sealed" + bytes([len(calls)])
+
+    assert refused(store.sealed, "cam", image, 1, seal) == Code.RERUN  # never bound
+    store.bind(p, b"m" * 32, 1, [b"c" * 32], Limits())
+    assert refused(store.sealed, "cam", image, 1, None) == Code.RERUN  # its share is gone
+    store.bind(p, b"m" * 32, 2, [b"c" * 32], Limits())
+    first = store.sealed("cam", image, 2, seal)
+    assert store.sealed("cam", image, 2, seal) == first == store.sealed("cam", image, 2, None)
+    assert calls == [1]
+    assert refused(store.sealed, "cam", image, 1, seal) == Code.LOST
+    assert refused(store.bind, p, b"m" * 32, 3, [b"c" * 32], Limits()) == Code.ANSWERED
+
+
+def test_a_seal_that_fails_answers_nothing(store: Store) -> None:
+    store.bind(picture(1), b"m" * 32, 1, [b"c" * 32], Limits())
+
+    def broken() -> bytes:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.sealed("cam", bytes([1]) * 16, 1, broken)
+    assert store.sealed("cam", bytes([1]) * 16, 1, lambda: b"ok") == b"ok"
+
+
+def test_heads() -> None:
+    """A hash a polynomial of c1 or seed; in `aes` one of the device's nonce."""
+    polys = [os.urandom(3000) for _ in range(2)]
+    changed = [p[:2304] + b"other c0" for p in polys]
+    assert heads(picture(1), polys) == heads(picture(2), changed) and len(set(heads(picture(1), polys))) == 2
+    assert heads(picture(1, Mode.RLWE_SK), polys) == heads(picture(1, Mode.RLWE_SK), [p[:32] for p in polys])
+    one, two = (heads(picture(1, Mode.AES, d, b"n" * 12), []) for d in ("cam", "other"))
+    assert len(one) == 1 and one != two
