@@ -35,9 +35,9 @@ class Costs:
     """
 
     byte: float = 1 / 50e6
-    ntt: float = 10e-6  # one weight polynomial: scattered, transformed
-    product: float = 6e-6  # one weight polynomial times both halves of a ciphertext, added up
-    input: float = 90e-6  # encrypt, pack, unpack one input polynomial
+    ntt: float = 9e-6  # one weight polynomial: scattered, transformed
+    product: float = 4e-6  # one weight polynomial times both halves of a ciphertext, added up
+    input: float = 95e-6  # encrypt, pack, unpack one input polynomial
     answer: float = 240e-6  # encryption of zero, mask, round, pack, open one answer
     up_bits: int = 50
     down_bits: int = 38
