@@ -7,14 +7,15 @@ what is stored is finished pads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from blindsight.channel import Channel, ProtocolError
 from blindsight.fixed.rng import Rng, SystemRng
 from blindsight.ot import ferret, softspoken
-from blindsight.ot.correlations import Draw, words
+from blindsight.ot.correlations import Draw, Kind, words
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -22,8 +23,9 @@ LINKS = {"lan": "softspoken-4", "wan": "ferret"}
 EXTENSIONS = ("softspoken-1", "softspoken-2", "softspoken-4", "softspoken-8", "ferret")
 _PAIR = 256  # instances in a pair of tiles: the kernels' unit
 _OTS_A_MESSAGE = (
-    1 << 19
+    1 << 17
 )  # one message covers this many OTs: both parties work at once, and memory stays small
+_LONG = 1 << 14  # instances from which a draw is made by itself, without a copy
 
 
 class Generator:
@@ -75,54 +77,33 @@ class Generator:
     def fill(self, draws: Sequence[Draw]) -> list[Arrays]:
         """All of `draws` at once, in their order.
 
-        Draws of the same kind, sender, k and w are made as one run of instances and then cut, so many short draws cost
-        what one long draw costs.  Results are copies the caller owns.
+        Short draws of the same kind, sender, k and w are made as one run of instances and then cut, so that many of them
+        cost what one long draw costs.  Both parties work all the time: each alternates between what it speaks for and
+        what it listens to.  The caller owns the results.
         """
-        groups: dict[tuple[str, int, int, int], list[int]] = {}
-        for i, d in enumerate(draws):
-            groups.setdefault((d.kind, d.sender, d.k, d.w), []).append(i)
+        runs = _joined(draws)
+        made = [_Run(d, self.party) for d, _ in runs]
+        self._extend_all([task for run in made for task in run.tasks])
         out: list[Arrays] = [()] * len(draws)
-        for members in groups.values():
-            first = draws[members[0]]
-            if len(members) == 1:
-                out[members[0]] = self._make(first)
-                continue
-            spans = [words(draws[i].n) for i in members]
-            whole = self._make(Draw(first.kind, first.sender, first.k, first.w, 64 * sum(spans)))
-            start = 0
-            for i, span in zip(members, spans, strict=True):
-                out[i] = tuple(_cut(a, start, span, draws[i].n) for a in whole)
+        for run, (_, members) in zip(made, runs, strict=True):
+            whole, start = run.result(), 0
+            for i in members:
+                span = words(draws[i].n)
+                out[i] = (
+                    whole if len(members) == 1 else tuple(_cut(a, start, span, draws[i].n) for a in whole)
+                )
                 start += span
         return out
 
-    def _make(self, d: Draw) -> Arrays:
-        if d.kind == "triples":
-            return self._triples(d.n)
-        arrays = _empty(d, self.party)
-        self._run([(d, arrays)])
-        return arrays
-
-    def _triples(self, n: int) -> Arrays:
-        """From one 1-bit random OT each way.  Sending m0, m1: a = m0 ^ m1; receiving m_c: b = c; the cross terms are
-        a_P b_Q = m0 ^ m_c, shared already (Beaver triples from OT: Asharov et al., CCS 2013, section 5.1)."""
-        mine, theirs = (Draw("bits", s, 1, 1, n) for s in (self.party, 1 - self.party))
-        sent, received = _empty(mine, self.party), _empty(theirs, self.party)
-        self._run([(mine, sent), (theirs, received)])
-        m0, m1 = sent[0][0, 0], sent[0][1, 0]
-        b, m_c = received[0][0], received[1][0]
-        a = m0 ^ m1
-        return a, b.copy(), (a & b) ^ m0 ^ m_c
-
-    def _run(self, work: Iterable[tuple[Draw, Arrays]]) -> None:
-        """Extend in messages of bounded size.  What this party speaks for goes first, so that its message is on the way while
-        the peer still works."""
-        tasks = sorted(work, key=lambda task: self._speaks(task[0]), reverse=True)
-        pairs = max((d.n + _PAIR - 1) // _PAIR for d, _ in tasks)
-        step = max(1, _OTS_A_MESSAGE // (_PAIR * max(d.k for d, _ in tasks)))
-        for start in range(0, pairs, step):
-            now = min(step, pairs - start)
-            for d, arrays in tasks:
-                self._extend(d, arrays, start, now)
+    def _extend_all(self, tasks: Sequence[tuple[Draw, Arrays]]) -> None:
+        """Extend piece by piece: a message covers a bounded number of OTs, and each party's next message is on its way
+        while the peer works on the last."""
+        mine = [piece for task in tasks if self._speaks(task[0]) for piece in _pieces(*task)]
+        theirs = [piece for task in tasks if not self._speaks(task[0]) for piece in _pieces(*task)]
+        for speak, listen in itertools.zip_longest(mine, theirs):
+            for piece in (speak, listen):
+                if piece is not None:
+                    self._extend(*piece)
 
     def _speaks(self, d: Draw) -> bool:
         return (d.sender == self.party) == self._ends.sender_speaks
@@ -140,8 +121,44 @@ class Generator:
             end.extend(d.kind, d.k, d.w, d.n, *arrays, start, now, message)
 
 
-def _empty(d: Draw, party: int) -> Arrays:
-    return tuple(np.empty(shape, dtype) for shape, dtype in d.shapes(party))
+class _Run:
+    """One draw in the making: the extensions it takes (draw and this party's arrays), then its result."""
+
+    def __init__(self, d: Draw, party: int) -> None:
+        parts = [d] if d.kind != "triples" else [Draw("bits", s, 1, 1, d.n) for s in (party, 1 - party)]
+        self.tasks = [
+            (part, tuple(np.empty(shape, dtype) for shape, dtype in part.shapes(party))) for part in parts
+        ]
+
+    def result(self) -> Arrays:
+        if len(self.tasks) == 1:
+            return self.tasks[0][1]
+        # A triple takes one 1-bit random OT each way.  Sending m0, m1: a = m0 ^ m1; receiving m_c: b = c; the cross terms
+        # a_P b_Q = m0 ^ m_c are shared already (Asharov, Lindell, Schneider, Zohner, CCS 2013, section 5.1).
+        (pads,), (choice, got) = self.tasks[0][1], self.tasks[1][1]
+        m0, a, b = pads[0, 0], pads[0, 0] ^ pads[1, 0], choice[0]
+        return a, b, (a & b) ^ m0 ^ got[0]
+
+
+def _joined(draws: Sequence[Draw]) -> list[tuple[Draw, list[int]]]:
+    """What to make, and which of `draws` it holds one after the other."""
+    runs: list[tuple[Draw, list[int]]] = []
+    short: dict[tuple[Kind, int, int, int], list[int]] = {}
+    for i, d in enumerate(draws):
+        if d.n >= _LONG:
+            runs.append((d, [i]))
+        else:
+            short.setdefault((d.kind, d.sender, d.k, d.w), []).append(i)
+    for (kind, sender, k, w), members in short.items():
+        n = draws[members[0]].n if len(members) == 1 else 64 * sum(words(draws[i].n) for i in members)
+        runs.append((Draw(kind, sender, k, w, n), members))
+    return runs
+
+
+def _pieces(d: Draw, arrays: Arrays) -> Iterator[tuple[Draw, Arrays, int, int]]:
+    pairs, step = (d.n + _PAIR - 1) // _PAIR, max(1, _OTS_A_MESSAGE // (_PAIR * d.k))
+    for start in range(0, pairs, step):
+        yield d, arrays, start, min(step, pairs - start)
 
 
 def _cut(whole: np.ndarray, start: int, span: int, n: int) -> np.ndarray:
