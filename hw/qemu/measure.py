@@ -44,6 +44,9 @@ BUFFERS = {  # caller's RAM: scratch, kept secret, output
 _OWN = {"main", "modes", "stages"}  # of the program, not of the core
 
 
+Runs = dict[str, list[dict[str, int]]]
+
+
 class MeasureError(RuntimeError):
     """A target could not be measured; the message names what to install or fix."""
 
@@ -119,8 +122,8 @@ def _symbols(target: Target, elf: Path, where: Path) -> Path:
     return path
 
 
-def _emulate(target: Target, elf: Path, where: Path) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-    """(numbers the program printed, section -> function -> instructions)."""
+def _emulate(target: Target, elf: Path, where: Path) -> tuple[dict[str, int], Runs]:
+    """(numbers the program printed, section -> its runs: function -> instructions)."""
     plugin, counts = where / "count.so", where / "counts"
     build = ["gcc", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", str(HERE / "plugin" / "count.c")]
     _run([*build, "-o", str(plugin)], where)
@@ -132,12 +135,35 @@ def _emulate(target: Target, elf: Path, where: Path) -> tuple[dict[str, int], di
     }
     if printed.get("kat") != 0:
         raise MeasureError(f"{target.name}: known answer {printed.get('kat')} differs")
-    sections: dict[str, dict[str, int]] = {}
+    runs: Runs = {}
+    current: dict[str, int] = {}
     for line in counts.read_text().splitlines():
-        section, name, count = line.split()
-        if name not in _OWN and not name.startswith("mark_"):
-            sections.setdefault(section, {})[name] = int(count)
-    return printed, sections
+        name, value = line.split()
+        if name == "section":
+            current = {}
+            runs.setdefault(value, []).append(current)
+        elif name not in _OWN and not name.startswith("mark_"):
+            current[name] = int(value)
+    return printed, runs
+
+
+def _check_constant(name: str, runs: Runs) -> int:
+    """How many seeds, keys and pictures gave the same counts in every function; raises where one differs.
+
+    `rlwe-sk` expands a fresh public `a` in each run, whose rejections show in three functions; `rlwe` holds those to the
+    same count under one `a`.
+    """
+    public = {"vary_sk": {"bs_mul_uniform", "bs_chacha_words", "block", "four_blocks"}}
+    for section in ("vary_rlwe", "vary_sk", "vary_aes"):
+        skip = public.get(section, set())
+        seen = [{f: n for f, n in run.items() if f not in skip} for run in runs[section]]
+        for other in seen[1:]:
+            if other != seen[0]:
+                where = sorted(f for f in seen[0] if seen[0][f] != other.get(f))
+                raise MeasureError(
+                    f"{name}: instructions of {', '.join(where)} depend on secrets ({section})"
+                )
+    return len(runs["vary_rlwe"])
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -146,6 +172,7 @@ def measure(name: str) -> dict[str, Any]:
     `instructions`: one polynomial of 1,024 pixels (`rlwe-sk`: with the secret expanded beforehand, whose one-time cost
     is `setup_instructions`). `stages`: instructions of each stage, times its number of runs. `ram_bytes`: static data,
     the caller's buffers with the output, and the stack. `code_bytes`: code and tables of all three modes.
+    `same_counts_for`: so many different seeds, keys and pictures took the same instructions, function by function.
     """
     target = TARGETS.get(name)
     if target is None:
@@ -156,7 +183,9 @@ def measure(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
         code, static = _code_bytes(target, where)
-        printed, sections = _emulate(target, _build(target, where), where)
+        printed, runs = _emulate(target, _build(target, where), where)
+    same = _check_constant(name, runs)
+    sections = {section: found[0] for section, found in runs.items()}
     total = {section: sum(functions.values()) for section, functions in sections.items()}
     modes: dict[str, Any] = {}
     for mode, section in MODES.items():
@@ -177,6 +206,7 @@ def measure(name: str) -> dict[str, Any]:
         "modes": modes,
         "code_bytes": code,
         "static_bytes": static,
+        "same_counts_for": same,
         "compiler": _version(tool),
         "flags": target.flags,
         "emulator": _version(shlex.split(target.qemu)[0]),

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from blindsight.hw.qemu import TARGETS, MeasureError, measure
+from blindsight.hw.qemu.measure import _check_constant
 
 MEASURED = pathlib.Path(__file__).parents[2] / "hw" / "measured"
 BUDGET = {  # instructions for 1,024 pixels (issue 7)
@@ -31,6 +32,7 @@ def test_board(name: str) -> None:
         if result["stages"]:
             assert 0.9 * result["instructions"] <= sum(result["stages"].values()) <= result["instructions"]
     assert got["code_bytes"] <= 20 * 1024 and got["static_bytes"] == 0
+    assert got["same_counts_for"] == 8
     published = json.loads((MEASURED / f"{name}.json").read_text())
     if published["compiler"] == got["compiler"] and published["emulator"] == got["emulator"]:
         assert got == published, "the committed figures are stale: run python -m blindsight.hw.qemu"
@@ -39,3 +41,13 @@ def test_board(name: str) -> None:
 def test_unknown_target() -> None:
     with pytest.raises(MeasureError, match="one of cortex-m4"):
         measure("z80")
+
+
+def test_a_count_that_depends_on_a_secret_is_caught() -> None:
+    runs = {s: [{"f": 5, "block": 7}, {"f": 5, "block": 7}] for s in ("vary_rlwe", "vary_sk", "vary_aes")}
+    assert _check_constant("board", runs) == 2
+    runs["vary_sk"][1]["block"] = 8  # the public rejections
+    assert _check_constant("board", runs) == 2
+    runs["vary_aes"][1]["f"] = 6
+    with pytest.raises(MeasureError, match=r"f depend on secrets \(vary_aes\)"):
+        _check_constant("board", runs)

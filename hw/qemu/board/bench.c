@@ -9,7 +9,7 @@
 #include "platform.h"
 #include "vectors.h"
 
-enum { PAINTED = 16384, PAINT = 0xa5, GAP = 256 };
+enum { PAINTED = 16384, PAINT = 0xa5, GAP = 256, VARIED = 8 };
 
 static bs_work work;
 static bs_secret secret;
@@ -36,6 +36,9 @@ MARK(error)
 MARK(pack_c1)
 MARK(pack_c0)
 MARK(pack_sk)
+MARK(vary_rlwe)
+MARK(vary_sk)
+MARK(vary_aes)
 
 static volatile uint8_t *stack_top;
 
@@ -122,6 +125,26 @@ static void stages(void)
     mark_off();
 }
 
+/* The same work under other seeds, keys and pixels: the counts must not tell them apart. */
+static void varied(void)
+{
+    static uint8_t random[BS_N + 2 * BS_SEED_BYTES];
+    for (uint32_t run = 0; run < VARIED; run++) {
+        uint8_t *seed = random + BS_N, *key = seed + BS_SEED_BYTES;
+        bs_stream(kat_seed, 200, run, random, sizeof random);
+        memset(random, run == 0 ? 0 : 255, run < 2 ? BS_N : 0); /* black, white, noise */
+        mark_vary_rlwe();
+        bs_rlwe_encrypt(kat_pk, seed, run, random, BS_N, 0, out, sizeof out, &work);
+        mark_off();
+        bs_sk_expand(key, &secret);
+        mark_vary_sk();
+        bs_sk_encrypt(&secret, seed, run, random, BS_N, out, sizeof out, work.w);
+        mark_vary_aes();
+        bs_aes_ctr(key, seed, run, random, out, BS_N);
+        mark_off();
+    }
+}
+
 int main(void)
 {
     /* a Linux process starts with its stack anywhere, and memset's count depends on alignment: leave a gap that puts the
@@ -133,6 +156,7 @@ int main(void)
     if (!failed) {
         modes();
         stages();
+        varied();
     }
     return failed;
 }

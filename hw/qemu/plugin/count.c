@@ -1,7 +1,7 @@
 /* QEMU TCG plugin (plugin API version 1): exact instruction counts per function, split at calls of mark_* functions.
  *
  * Arguments: map=FILE (lines "hexaddress hexsize name"), out=FILE. Each mark_NAME entered closes the running section and
- * opens NAME; `off` is not written. Output lines: "section function count". QEMU's header is not packaged everywhere, so
+ * opens NAME; `off` is not written. A section's output: "section NAME", then a line "function count" for each. QEMU's header is not packaged everywhere, so
  * the few documented functions used are declared here. */
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,10 +37,14 @@ static struct {
 
 static void close_section(void)
 {
+    const bool on = strcmp(state.section, "off") != 0;
+    if (on) {
+        fprintf(state.out, "section %s\n", state.section);
+    }
     for (size_t i = 0; i < state.size; i++) {
         function *f = &state.functions[i];
-        if (f->count != f->before && strcmp(state.section, "off") != 0) {
-            fprintf(state.out, "%s %s %llu\n", state.section, f->name, (unsigned long long)(f->count - f->before));
+        if (on && f->count != f->before) {
+            fprintf(state.out, "%s %llu\n", f->name, (unsigned long long)(f->count - f->before));
         }
         f->before = f->count;
     }
