@@ -60,5 +60,8 @@ lint: dev
 	$(BIN)/mypy
 	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' '*.cpp' '*.hpp')
 
+docs: dev
+	$(BIN)/mkdocs build --strict
+
 clean:
 	rm -rf build $(VENV)
