@@ -84,7 +84,7 @@ def draws() -> st.SearchStrategy[Draw]:
     )
 
 
-@pytest.fixture(scope="module", params=["lan", "wan"])
+@pytest.fixture(scope="module", params=["fast", "wan"])
 def live(request: pytest.FixtureRequest) -> Iterator[Callable[[list[Draw], bool], list[Pair]]]:
     """One session for many examples: both generators in two worker threads."""
     from concurrent.futures import ThreadPoolExecutor
@@ -166,7 +166,7 @@ def test_bytes_on_the_wire_are_those_of_the_baseline(
     assert digests(two_parties, seeded, extension) == WIRE[extension]
 
 
-@pytest.mark.parametrize("links", [("lan", "wan"), ("wan", "lan")])
+@pytest.mark.parametrize("links", [("fast", "wan"), ("lan", "fast")])
 def test_peers_of_other_parameters_are_told_so(
     two_parties: Callable[..., Any], links: tuple[str, str]
 ) -> None:

@@ -137,3 +137,24 @@ def test_set_up_messages_are_uniform_strings(two_parties: Callable[..., Any]) ->
         views += [m for r in (a, b) for m in r.received if len(m) == 128 * 2 * 16]
     assert len(views) == 6
     assert p_uniform(np.frombuffer(b"".join(views), np.uint8)) > 1e-6
+
+
+def test_ferret_messages_are_uniform_and_never_repeat(
+    two_parties: Callable[..., Any], seeded: Callable[[str], Any]
+) -> None:
+    """All that Ferret sends are masked sums of tree nodes.  Two sessions' messages are independent; with the randomness of the
+    first used again (negative control) their xor is not uniform."""
+
+    def messages(name: str) -> np.ndarray:
+        def party(channel: Any) -> None:
+            rng = seeded(f"{name} {channel.party}")
+            Generator(channel, extension="ferret", rng=rng).draw(bits(0, 1, 1, 500_000))
+
+        _, (_, receiver) = two_parties(party, session=b"views of ferret.")
+        return np.frombuffer(b"".join(m for m in receiver.received[4:]), np.uint8)
+
+    one, other = messages("one"), messages("other")
+    assert len(one) > 50_000
+    assert p_uniform(one) > 1e-6
+    assert p_uniform(one ^ other) > 1e-6
+    assert p_uniform(one ^ messages("one")) < 1e-6

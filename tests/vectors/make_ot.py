@@ -1,14 +1,15 @@
-"""Known answers of AES-128 and of SoftSpoken OT extension, from definitions, sharing no line with the native core.
+"""Known answers of AES-128, SoftSpoken and Ferret OT extension, from definitions, sharing no line with the native core.
 
-`python tests/vectors/make_ot.py` rewrites `aes.json` and `softspoken.json`.  AES comes from FIPS 197 and NIST SP 800-38A (copied
-values) and from OpenSSL; the extension follows native/include/blindsight/{prg,hash,pads,softspoken}.hpp bit by bit with Python
-integers: slow and plain.
+`python tests/vectors/make_ot.py` rewrites `aes.json`, `softspoken.json` and `ferret.json`.  AES comes from FIPS 197 and
+NIST SP 800-38A (copied values) and from OpenSSL; the extensions follow native/include/blindsight/{prg,hash,pads,softspoken,ferret}.hpp
+bit by bit with Python integers: slow and plain.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -105,6 +106,135 @@ class Reference:
         }
 
 
+class Ferret:
+    """Both ends of Ferret on one direction of SoftSpoken: the receiver's strings and choices, and Delta, give everything."""
+
+    def __init__(
+        self, trees: int, depth: int, k: int, base: Reference, delta: int, keys: list[bytes], seed: bytes
+    ) -> None:
+        self.trees, self.depth, self.k, self.delta = trees, depth, k, delta
+        self.pad_key, self.tree_key, self.code_key = keys
+        self.seed, self.opened = seed, 0
+        self.base_size = k + trees * depth
+        u, v = base.columns(2 * ((self.base_size + 255) // 256))
+        strings = []
+        for i in range(self.base_size):
+            block, r = i // 128, i % 128
+            mine = sum((v[row][block] >> r & 1) << row for row in range(128))
+            strings.append(mine & ~1 | (u[0][block] >> r & 1))  # bit 0 is the choice
+        self.next_base = strings
+        self.message = b""
+        self.outputs = self._outputs()
+
+    def _outputs(self) -> Iterator[int]:
+        reserve = (self.base_size + (1 << self.depth) - 1) >> self.depth
+        while True:
+            base, following = self.next_base, []
+            for tree in range(self.trees):
+                strings = self._tree(base, tree)
+                if tree < reserve:
+                    following += strings
+                    self.next_base = following
+                else:
+                    yield from strings
+
+    def _hash(self, x: int) -> int:
+        y = sigma(x)
+        return int.from_bytes(aes(self.tree_key, y.to_bytes(16, "little")), "little") ^ y
+
+    def _tree(self, base: list[int], tree: int) -> list[int]:
+        """The receiver's strings of one tree; appends the sender's message."""
+        first = int.from_bytes(aes(self.seed, self.opened.to_bytes(16, "little")), "little")
+        self.opened += 1
+        level = [first, first ^ self.delta]
+        missing = 0
+        for i in range(self.depth):
+            if i:
+                left = [self._hash(x) for x in level]
+                level = left + [h ^ x for h, x in zip(left, level, strict=True)]
+            total = 0
+            for x in level[: len(level) // 2]:
+                total ^= x
+            mine = base[self.k + tree * self.depth + i]
+            choice = mine & 1
+            self.message += (total ^ mine ^ (self.delta if choice else 0)).to_bytes(16, "little")
+            missing |= (1 - choice) << i
+        out = []
+        for j, leaf in enumerate(level):
+            noisy = j == missing
+            x = leaf & ~1 ^ (self.delta if noisy else 0)
+            number = tree << self.depth | j
+            words = aes(
+                self.code_key, b"".join((number // 32 * 80 + b).to_bytes(16, "little") for b in range(80))
+            )
+            for t in range(10):
+                at = 4 * (10 * (number % 32) + t)
+                x ^= base[int.from_bytes(words[at : at + 4], "little") * self.k >> 32]
+            out.append(x)
+        return out
+
+    def run(self, k: int, w: int, pairs: int, first: int) -> dict[str, object]:
+        """As `Reference.run`; `first` is the number of OTs made before."""
+        self.message = b""
+        choices, got, pads = [], [], []
+        for pair in range(pairs):
+            columns = [[next(self.outputs) for _ in range(256)] for _ in range(k)]
+            for i in range(256):
+                numbers = [first + 256 * (pair * k + t) + i for t in range(k)]
+                choice, keys = 0, []
+                for t in range(k):
+                    mine = columns[t][i]
+                    choice |= (mine & 1) << t
+                    q = mine ^ (self.delta if mine & 1 else 0)
+                    keys.append([hashed(self.pad_key, x, numbers[t], 0) for x in (q, q ^ self.delta)])
+                row = []
+                for j in range(1 << k):
+                    key = 0
+                    for t in range(k):
+                        key ^= keys[t][j >> t & 1]
+                    row.append(
+                        low_bits(
+                            key if k == 1 else hashed(self.pad_key, key, numbers[0], 1 << 32 | j), i % 128, w
+                        )
+                    )
+                choices.append(choice)
+                pads.append(row)
+                got.append(row[choice])
+        return {
+            "message": hashlib.sha256(self.message).hexdigest(),
+            "choices": choices,
+            "pads": pads,
+            "received": got,
+        }
+
+
+def ferret_case() -> dict[str, object]:
+    """Three draws in a row, long enough for a third iteration."""
+    tag, (trees, depth, k) = "ferret", (5, 8, 300)
+    raw = hashlib.shake_256(tag.encode()).digest(16 * (32 << 4) + 32 + 64)
+    leaves = [[raw[16 * (g << 4 | x) :][:16] for x in range(16)] for g in range(32)]
+    tail = raw[16 * (32 << 4) :]
+    delta = int.from_bytes(tail[:16], "little") | 1
+    keys = [tail[32 + 16 * i : 48 + 16 * i] for i in range(3)]
+    ferret = Ferret(trees, depth, k, Reference(4, leaves, delta, tail[16:32]), delta, keys, tail[80:96])
+    draws, made = [], 0
+    for pad_k, w, pairs in [(1, 32, 2), (3, 2, 1), (2, 9, 2)]:
+        out = ferret.run(pad_k, w, pairs, made)
+        made += 256 * pad_k * pairs
+        draws.append(
+            {
+                "k": pad_k,
+                "w": w,
+                "pairs": pairs,
+                "message_sha256": out["message"],
+                "choices_sha256": digest(out["choices"]),
+                "pads_sha256": digest(out["pads"]),
+                "received_sha256": digest(out["received"]),
+            }
+        )
+    return {"seed": tag, "trees": trees, "depth": depth, "k": k, "draws": draws}
+
+
 def digest(values: list[int] | list[list[int]]) -> str:
     flat = [x for row in values for x in (row if isinstance(row, list) else [row])]
     return hashlib.sha256(b"".join(x.to_bytes(4, "little") for x in flat)).hexdigest()
@@ -189,6 +319,7 @@ def aes_cases() -> list[dict[str, str]]:
 
 def main() -> None:
     (HERE / "aes.json").write_text(json.dumps(aes_cases(), indent=1) + "\n")
+    (HERE / "ferret.json").write_text(json.dumps(ferret_case(), indent=1) + "\n")
     (HERE / "softspoken.json").write_text(json.dumps(softspoken_cases(), indent=1) + "\n")
 
 
