@@ -43,6 +43,7 @@ def build(name: str, data: Path, trained: Path | None) -> str:
         mean=recipe.mean,
         std=recipe.std,
         labels=zoo.LABELS[name],
+        m="auto",
     )
     compiled.save(zoo.HERE / f"{name}.bsm")
     x, y = read_packs(data, (recipe.test_file,), "test")
@@ -58,7 +59,8 @@ def build(name: str, data: Path, trained: Path | None) -> str:
     fixed_top = run_values(model.plan, model.ints, x, np.random.default_rng(1)).argmax(1)
     return (
         f"{name}: float {np.mean(float_top == y):.4f}, fixed-point {np.mean(fixed_top == y):.4f}, "
-        f"agreement {np.mean(float_top == fixed_top):.4f} on {len(y)}; weights {compiled.weight_bits} bits"
+        f"agreement {np.mean(float_top == fixed_top):.4f} on {len(y)}; "
+        f"weights {compiled.weight_bits} bits, activations {compiled.lowering.settings.m} bits"
     )
 
 

@@ -128,12 +128,21 @@ def accuracy(module: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 def train(
-    name: str, data: Path, out: Path, epochs: int | None = None, seed: int = 1, limit_s: float | None = None
+    name: str,
+    data: Path,
+    out: Path,
+    *,
+    epochs: int | None = None,
+    rate: float | None = None,
+    seed: int = 1,
+    limit_s: float | None = None,
+    init: Path | None = None,
 ) -> float:
     """Train zoo network `name`, write `out/name.pt` (state dict) and return the test accuracy.
 
     With `limit_s` the schedule also follows the clock, so that the run ends, fully annealed, within that time
-    on a machine of any speed; such a run is not reproducible to the bit.
+    on a machine of any speed; such a run is not reproducible to the bit. `init` is a state dict to start from, as for
+    a second, lower cycle with a peak `rate` of its own.
     """
     recipe = RECIPES[name]
     torch.manual_seed(seed)
@@ -142,11 +151,11 @@ def train(
     x_test, y_test = read_packs(data, (recipe.test_file,), "test")
     xt, yt = normalise(x_test, recipe), torch.from_numpy(y_test)
     y = torch.from_numpy(y_train)
-    module = recipe.factory()
+    module, peak = recipe.factory(), rate or recipe.rate
+    if init is not None:
+        module.load_state_dict(torch.load(init, weights_only=True))
     module = module.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(
-        module.parameters(), recipe.rate, 0.9, weight_decay=recipe.decay, nesterov=True
-    )
+    optimiser = torch.optim.SGD(module.parameters(), peak, 0.9, weight_decay=recipe.decay, nesterov=True)
     steps, total = len(y) // recipe.batch, epochs or recipe.epochs
     checkpoint, epoch, spent = out / f"{name}.checkpoint.pt", 0, 0.0
     out.mkdir(parents=True, exist_ok=True)
@@ -165,9 +174,8 @@ def train(
                 at = max(at, (spent + time.monotonic() - start) / limit_s)
             if at >= 1:
                 break
-            rate = recipe.rate * (at / 0.25 if at < 0.25 else (1 - at) / 0.75)
             for group in optimiser.param_groups:
-                group["lr"] = rate + 1e-4
+                group["lr"] = peak * (at / 0.25 if at < 0.25 else (1 - at) / 0.75) + 1e-4
             pick = order[step * recipe.batch : (step + 1) * recipe.batch]
             x = augment(normalise(x_train[pick.numpy()], recipe), recipe, rng)
             loss = F.cross_entropy(
@@ -207,6 +215,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("BLINDSIGHT_DATA"))
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the state dict")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--rate", type=float, help="peak learning rate")
+    parser.add_argument("--init", type=Path, help="state dict (NAME.pt) to start from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
@@ -216,9 +226,17 @@ def main() -> None:
     if args.data is None:
         parser.error("pass --data DIR or set BLINDSIGHT_DATA")
     torch.set_num_threads(args.threads)
-    print(
-        f"{args.name}: {train(args.name, Path(args.data), args.out, args.epochs, args.seed, args.limit_s):.4f}"
+    reached = train(
+        args.name,
+        Path(args.data),
+        args.out,
+        epochs=args.epochs,
+        rate=args.rate,
+        seed=args.seed,
+        limit_s=args.limit_s,
+        init=args.init,
     )
+    print(f"{args.name}: {reached:.4f}")
 
 
 if __name__ == "__main__":
