@@ -8,52 +8,73 @@ namespace {
 
 using i32 = std::int32_t;
 constexpr unsigned MOST = 256;
+constexpr size_t LANES = 16; // instances worked on together: their tables fill half of the first-level cache
+using Row = u32[LANES];
 
-// v[j] <- v[(j + turn) mod J]: one conditional rotation a bit, so that no address depends on `turn`.
-template <unsigned J> [[gnu::always_inline]] inline void rotate(u32 *v, u32 turn) {
-    alignas(64) u32 t[2 * J];
-    for (unsigned step = 1; step < J; step <<= 1, turn >>= 1) {
-        const u32 take = -(turn & 1u);
-        std::memcpy(t, v, J * sizeof(u32));
-        std::memcpy(t + J, v, J * sizeof(u32));
-        for (unsigned j = 0; j < J; ++j) v[j] = t[j] ^ ((t[j] ^ t[j + step]) & take);
+// 64 instances' pads, copied together, and 16 instances' tables.  The odd row length spreads pads over all cache sets.
+template <unsigned J> struct Scratch {
+    static constexpr size_t PADS = 64 + 16;
+    std::vector<u32> pads = std::vector<u32>(J * PADS), values = std::vector<u32>((J + J / 2) * LANES), e = std::vector<u32>(J * 64);
+    ~Scratch() {
+        for (auto *v : {&pads, &values, &e}) {
+            volatile u32 *p = v->data();
+            for (size_t i = 0; i < v->size(); ++i) p[i] = 0;
+        }
+    }
+};
+
+// v[j][i] <- v[(j + turn[i]) mod J][i]: one conditional rotation a bit, so that no address depends on `turn`.  J/2 rows of room behind.
+template <unsigned J> [[gnu::always_inline]] inline void rotate(Row *v, const u32 *turn) {
+    for (unsigned bit = 0; 1u << bit < J; ++bit) {
+        const unsigned step = 1u << bit;
+        alignas(64) Row take;
+        for (size_t i = 0; i < LANES; ++i) take[i] = -((turn[i] >> bit) & 1u);
+        std::memcpy(v + J, v, step * sizeof(Row));
+        for (unsigned j = 0; j < J; ++j)
+            for (size_t i = 0; i < LANES; ++i) v[j][i] ^= (v[j][i] ^ v[j + step][i]) & take[i];
     }
 }
 
 template <unsigned K, class Isa>
 [[gnu::always_inline]] inline void lut_block(Isa isa, const Lines &lines, const u32 *turn, const u32 *low, const u32 *correction, const u32 *pads,
-                                             size_t n, size_t count, unsigned w, size_t W, u32 *values, u64 *messages, u32 *share) {
+                                             size_t n, size_t count, unsigned w, size_t W, Scratch<1u << K> &scratch, u64 *messages, u32 *share) {
     constexpr unsigned J = 1u << K;
+    constexpr size_t PADS = Scratch<J>::PADS;
     const i32 half = 1 << (lines.shift - 1);
-    alignas(64) u32 offset[64] = {}, e[64] = {};
-    for (size_t i = 0; i < count; ++i) {
-        u32 *v = values + i * J;
-        const i32 x = static_cast<i32>(low[i]);
-        for (unsigned j = 0; j < J; ++j) v[j] = static_cast<u32>((lines.base[j] + lines.slope[j] * x + half) >> lines.shift);
-        rotate<J>(v, turn[i]);
-        const u32 own = v[0] + pads[(correction[i] & (J - 1)) * n + i];
-        share[i] = own & low_mask(w);
-        offset[i] = own;
+    u32 *pad = scratch.pads.data(), *e = scratch.e.data();
+    Row *v = reinterpret_cast<Row *>(scratch.values.data());
+    for (unsigned j = 0; j < J; ++j) std::memcpy(pad + j * PADS, pads + j * n, count * sizeof(u32));
+    for (size_t first = 0; first < count; first += LANES) {
+        const size_t here = count - first < LANES ? count - first : LANES;
+        alignas(64) u32 turns[LANES] = {}, offset[LANES], asked[LANES] = {};
+        alignas(64) i32 x[LANES] = {};
+        std::memcpy(turns, turn + first, here * sizeof(u32));
+        std::memcpy(x, low + first, here * sizeof(u32));
+        for (size_t i = 0; i < here; ++i) asked[i] = correction[first + i] & (J - 1);
+        for (unsigned j = 0; j < J; ++j)
+            for (size_t i = 0; i < LANES; ++i) v[j][i] = static_cast<u32>((lines.base[j] + lines.slope[j] * x[i] + half) >> lines.shift);
+        rotate<J>(v, turns);
+        for (size_t i = 0; i < LANES; ++i) offset[i] = v[0][i] + pad[asked[i] * PADS + first + i];
+        for (size_t i = 0; i < here; ++i) share[first + i] = offset[i] & low_mask(w);
+        for (unsigned j = 1; j < J; ++j)
+            for (size_t i = 0; i < LANES; ++i) e[64 * j + first + i] = v[j][i] - offset[i] + pad[(j ^ asked[i]) * PADS + first + i];
     }
     for (unsigned j = 1; j < J; ++j) {
-        for (size_t i = 0; i < count; ++i) e[i] = values[i * J + j] - offset[i] + pads[((j ^ correction[i]) & (J - 1)) * n + i];
-        isa.slice64(e, w, messages + static_cast<size_t>(j - 1) * w * W, W);
+        for (size_t i = count; i < 64; ++i) e[64 * j + i] = 0;
+        isa.slice64(e + 64 * j, w, messages + static_cast<size_t>(j - 1) * w * W, W);
     }
 }
 
 template <unsigned K>
 void lut_all(const Lines &lines, const u32 *turn, const u32 *low, const u32 *correction, const u32 *pads, size_t n, unsigned w, u64 *messages,
              u32 *share) {
-    std::vector<u32> values(64 << K);
-    u32 *scratch = values.data();
+    Scratch<1u << K> scratch;
     const size_t W = words(n);
-    dispatch([=](auto isa) __attribute__((always_inline)) {
+    dispatch([&, n, w, W](auto isa) __attribute__((always_inline)) {
         blocks(n, [&](size_t i, size_t first, size_t count) __attribute__((always_inline)) {
             lut_block<K>(isa, lines, turn + first, low + first, correction + first, pads + first, n, count, w, W, scratch, messages + i, share + first);
         });
     });
-    volatile u32 *wipe = scratch; // holds rotated tables
-    for (size_t i = 0; i < values.size(); ++i) wipe[i] = 0;
 }
 
 } // namespace
