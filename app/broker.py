@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from blindsight.app.site import CLOUD_USER, Site, SiteError
+from blindsight.offline.cursor import write_durably
 from blindsight.wire import keys, topics
 
 KINDS = ("mosquitto",)
@@ -60,6 +63,17 @@ def mosquitto_acl(devices: list[str], cloud_user: str) -> str:
     return "\n".join(out) + "\n"
 
 
+def mosquitto_passwords(file: Path, accounts: dict[str, str]) -> str:
+    """Writes Mosquitto's password file, hashed by its own tool; returns a line for the user."""
+    write_durably(file, "".join(f"{user}:{password}\n" for user, password in accounts.items()).encode())
+    tool = shutil.which("mosquitto_passwd")
+    if tool is None:
+        return f"Passwords are in the clear: run `mosquitto_passwd -U {file}` where Mosquitto is installed."
+    subprocess.run([tool, "-U", str(file)], check=True, capture_output=True)
+    file.chmod(0o600)
+    return f"{len(accounts)} accounts in {file}."
+
+
 def register(app: typer.Typer) -> None:
     """Adds the group."""
     group = typer.Typer(
@@ -74,19 +88,18 @@ def register(app: typer.Typer) -> None:
         kind: Annotated[str, typer.Option(help="mosquitto")] = "mosquitto",
         port: Annotated[int, typer.Option(help="port to listen on")] = 8883,
         identity: Annotated[str, typer.Option(help="password, or certificate (mutual TLS)")] = "password",
-        cloud_user: Annotated[str, typer.Option(help="the cloud's user name")] = "cloud",
+        cloud_user: Annotated[str, typer.Option(help="the cloud's user name")] = CLOUD_USER,
         plain: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
     ) -> None:
         """Write mosquitto.conf and acl.conf for the devices that are enrolled now; run it again after
         enrolling.
         """
-        from blindsight.app.site import Site, SiteError
-
         if kind not in KINDS or identity not in ("password", "certificate"):
             raise SiteError(f"--kind is one of {', '.join(KINDS)}, --identity password or certificate")
         if plain and identity == "certificate":
             raise SiteError("--identity certificate needs TLS: leave --plain away")
-        register = Site(site).register()
+        place = Site(site)
+        register = place.register()
         devices = sorted({str(d["device"]) for d in register.devices() if d["state"] != "ended"})
         register.close()
         (out / "data").mkdir(parents=True, exist_ok=True)
@@ -94,12 +107,15 @@ def register(app: typer.Typer) -> None:
         (out / "mosquitto.conf").write_text(mosquitto_conf(out.resolve(), port, identity, tls))
         (out / "acl.conf").write_text(mosquitto_acl(devices, cloud_user))
         typer.echo(f"{out / 'mosquitto.conf'}: {len(devices)} devices. ", nl=False)
-        if identity == "password":
+        if identity == "certificate":
+            typer.echo("Each client shows a certificate whose common name is its user name.")
+        elif place.accounts:
+            wanted = {u: p for u, p in place.accounts.items() if u == cloud_user or u in devices}
+            typer.echo(mosquitto_passwords(out / "passwords", wanted))
+        else:
             typer.echo(
                 f"Add users with `mosquitto_passwd {out / 'passwords'} USER`, one for {cloud_user} and one a device id."
             )
-        else:
-            typer.echo("Each client shows a certificate whose common name is its user name.")
 
     @group.command("run")
     def run(port: Annotated[int, typer.Option(help="port on loopback")] = 1883) -> None:

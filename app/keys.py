@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from blindsight.app.site import BrokerAddress, Site
+from blindsight.app.site import CLOUD_USER, BrokerAddress, Site, SiteError
 from blindsight.cloud.config import CloudConfig
 from blindsight.service.config import load
 
 SiteOption = Annotated[Path, typer.Option("--site", help="folder of the set-up", file_okay=False)]
+PasswordOption = Annotated[Path | None, typer.Option(help="its password, on one line", dir_okay=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 
 
@@ -39,21 +40,35 @@ def _set_up(keys: typer.Typer) -> None:
         broker_ca: Annotated[
             str, typer.Option(help="authority of the broker's certificate: a file, or `own`; empty: no TLS")
         ] = "",
-        user: Annotated[
-            str, typer.Option(help="the cloud's broker account; its password is read from the prompt")
-        ] = "",
+        accounts: Annotated[
+            bool, typer.Option("--accounts", help="make broker accounts for the cloud and every device")
+        ] = False,
+        user: Annotated[str, typer.Option(help="the cloud's account at a broker that has one for it")] = "",
+        password_file: PasswordOption = None,
         link_port: Annotated[int, typer.Option(help="port of the server link")] = 7610,
     ) -> None:
         """Make a test set-up: helper master, TLS of the server link, settings of both services."""
         place = Site(site)
+        if place.cloud_toml.exists():
+            raise SiteError(f"{site} holds a set-up already; choose another folder or remove it by hand")
         ca = site / "tls" / "ca.pem" if broker_ca == "own" else Path(broker_ca) if broker_ca else None
-        password = typer.prompt("password", hide_input=True) if user else None
-        place.init(BrokerAddress(broker_host, broker_port, ca, user or None, password), link_port)
+        name, password = _credentials(user, password_file)
+        if accounts and name is None:
+            name, password = CLOUD_USER, place.account(CLOUD_USER)
+        place.init(BrokerAddress(broker_host, broker_port, ca, name, password), link_port)
         for file in model or []:
             place.add_model(file)
         typer.echo(
             f"{site}: start `blindsight helper --config {place.helper_toml}` and `blindsight cloud --config {place.cloud_toml}`"
         )
+
+
+def _credentials(user: str, password_file: Path | None) -> tuple[str | None, str | None]:
+    if not user:
+        return None, None
+    if password_file is None:
+        raise SiteError("--user goes with --password-file FILE")
+    return user, password_file.read_text().strip()
 
 
 def _devices(keys: typer.Typer) -> None:
@@ -70,15 +85,16 @@ def _devices(keys: typer.Typer) -> None:
         broker_host: Annotated[
             str, typer.Option(help="the broker as the device sees it (default: the cloud's)")
         ] = "",
-        user: Annotated[
-            str, typer.Option(help="the device's broker account; its password is read from the prompt")
-        ] = "",
+        user: Annotated[str, typer.Option(help="the device's account at a broker that has one for it")] = "",
+        password_file: PasswordOption = None,
     ) -> None:
         """Enrol a device, or begin its next epoch (the former key drains); writes its directory."""
         place = Site(site)
         broker = load(CloudConfig, place.cloud_toml).broker
-        password = typer.prompt("password", hide_input=True) if user else None
-        where = BrokerAddress(broker_host or broker.host, broker.port, broker.ca, user or None, password)
+        account, password = _credentials(user, password_file)
+        if account is None and place.accounts:
+            account, password = name, place.account(name)
+        where = BrokerAddress(broker_host or broker.host, broker.port, broker.ca, account, password)
         folder = place.device(name, model, mode, where, fleet, polys_per_block=polys_per_block)
         typer.echo(f"{folder}: copy it to the board; it holds the device's secrets")
 

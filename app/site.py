@@ -4,15 +4,17 @@
 of two operators: copy `helper/` and `helper.toml` to one, `cloud/` and `cloud.toml` to the other, and keep
 `tls/ca.key` on neither.
 
-    helper.toml  helper/{master.key, plans/, helper.db, material/}     the helper's alone
-    cloud.toml   cloud/{models/, cloud.db, material/}                  the cloud's alone
-    tls/{ca.pem, ca.key, cloud.pem, cloud.key, helper.pem, helper.key}
-    devices/NAME/{config.json, secret.bin, pk.bin}                     each device's alone
+    helper.toml  helper/{master.key, plans/, helper.db, material/}     the helper's alone cloud.toml
+    cloud/{models/, cloud.db, material/}                  the cloud's alone tls/{ca.pem, ca.key, cloud.pem,
+    cloud.key, helper.pem, helper.key} devices/NAME/{config.json, secret.bin, pk.bin}                     each
+    device's alone accounts.json                                                      broker accounts, where
+    the site makes them
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,13 @@ from blindsight.app import certificates
 from blindsight.cloud.models import Registry, Version
 from blindsight.helper.keys import Keys, Provision, new_master, read_master
 from blindsight.helper.plans import Plans
-
 from blindsight.nn.model import plan_path
 from blindsight.nn.plan import Plan
 from blindsight.offline.cursor import write_durably
 from blindsight.wire import keys as wire_keys
 from blindsight.wire.blocks import Mode
 
-TLS_PORT = 8883
+CLOUD_USER = "cloud"
 
 
 class SiteError(Exception):
@@ -84,6 +85,21 @@ class Site:
             'data = "helper"\nplans = "helper/plans"\nmaster = "helper/master.key"\n\n[listen]\n'
             + link + (_tls_lines("helper") if tls else "")
         )  # fmt: skip
+
+    @property
+    def accounts(self) -> dict[str, str]:
+        """Broker accounts (user -> password) of a site that makes its own; empty otherwise."""
+        path = self.folder / "accounts.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def account(self, user: str) -> str:
+        """The password of `user`, drawn at random where there is none yet."""
+        known = self.accounts
+        if user not in known:
+            known[user] = secrets.token_urlsafe(24)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_durably(self.folder / "accounts.json", json.dumps(known, indent=1).encode())
+        return known[user]
 
     def add_model(self, file: Path) -> Version:
         """Installs a model at both servers (the plan alone at the helper) and activates it."""

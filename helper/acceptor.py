@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -46,17 +47,28 @@ class Acceptor:
         self._stop = threading.Event()
         self._strangers = threading.BoundedSemaphore(STRANGERS)
         self._served = threading.BoundedSemaphore(config.connections)
+        self._lock = threading.Lock()
+        self._open_sockets: dict[threading.Thread, socket.socket] = {}
         self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
 
     def start(self) -> None:
         """Starts accepting."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stops accepting; channels that are served go on."""
+    def stop(self, wait_s: float = 5.0) -> None:
+        """Stops accepting, ends what is served at its next message, and waits for that."""
         self._stop.set()
         self._thread.join(2 * POLL_S)
         self._listener.close()
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            with self._lock:
+                threads = dict(self._open_sockets)
+            if not threads:
+                return
+            for thread, sock in threads.items():
+                _cut(sock)
+                thread.join(0.1)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -75,6 +87,15 @@ class Acceptor:
             threading.Thread(target=self._one, args=(sock,), daemon=True).start()
 
     def _one(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._open_sockets[threading.current_thread()] = sock
+        try:
+            self._handle(sock)
+        finally:
+            with self._lock:
+                del self._open_sockets[threading.current_thread()]
+
+    def _handle(self, sock: socket.socket) -> None:
         try:
             channel = self._open(sock)
         except ChannelError as error:

@@ -15,11 +15,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
+
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.service import CloudService
 from blindsight.helper.config import HelperConfig
 from blindsight.helper.service import HelperService
-
 from blindsight.service import logs, stop
 from blindsight.service.config import load
 
@@ -69,6 +69,7 @@ def main() -> None:
     service.start()
     stopping.wait()
     service.stop()
+    stop.leave(0)
 
 
 if __name__ == "__main__":

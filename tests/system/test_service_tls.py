@@ -19,12 +19,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
 
-from blindsight.app import broker as broker_command
 from blindsight.app import certificates
-from blindsight.app.site import BrokerAddress, Site
+from blindsight.app.site import CLOUD_USER, BrokerAddress, Site
 from blindsight.wire import topics
-
-PASSWORD = "correct horse"
 
 
 class Place:
@@ -34,20 +31,28 @@ class Place:
         self.folder, self.port = folder, kit.free_port()
         self.site = Site(folder / "site")
         self.ca = folder / "site" / "tls" / "ca.pem"
-        address = BrokerAddress("localhost", self.port, self.ca, "cloud", PASSWORD)
+        address = BrokerAddress("localhost", self.port, self.ca, CLOUD_USER, self.site.account(CLOUD_USER))
         self.site.init(
             address, kit.free_port(), cloud="material_low = 2\nmaterial_high = 4\nretry_s = 0.05\n"
         )
         self.site.add_model(kit.toy_model(folder / "model"))
         self.devices = {name: self._enrol(name) for name in ("cam-1", "cam-2")}
         out = folder / "broker"
-        (out / "data").mkdir(parents=True)
-        conf = broker_command.mosquitto_conf(out, self.port, "password", folder / "site" / "tls")
-        (out / "mosquitto.conf").write_text(conf + "user root\n")
-        (out / "acl.conf").write_text(broker_command.mosquitto_acl(list(self.devices), "cloud"))
-        (out / "passwords").touch(0o600)
-        for user in ("cloud", *self.devices):
-            subprocess.run(["mosquitto_passwd", "-b", str(out / "passwords"), user, PASSWORD], check=True)
+        command = [
+            sys.executable,
+            "-m",
+            "blindsight.app.cli",
+            "broker",
+            "config",
+            "--site",
+            str(self.site.folder),
+        ]
+        subprocess.run(
+            [*command, "--out", str(out), "--port", str(self.port)], check=True, capture_output=True
+        )
+        assert all(p not in (out / "passwords").read_text() for p in self.site.accounts.values())
+        with open(out / "mosquitto.conf", "a") as conf:
+            conf.write("user root\n")
         assert kit.MOSQUITTO
         self.broker = kit.Process(
             [kit.MOSQUITTO, "-c", str(out / "mosquitto.conf")], folder / "mosquitto.log"
@@ -61,16 +66,17 @@ class Place:
         self.cloud.until("subscribed")
 
     def _enrol(self, name: str) -> kit.Device:
+        self.site.account(name)
         register = self.site.register()
         provision = register.provision(name)
         register.close()
         plan = self.site.models.plan(self.site.models.active("toy"))
         return kit.Device(provision, plan)
 
-    def client(self, name: str, password: str = PASSWORD) -> mqtt.Client:
+    def client(self, name: str, password: str = "") -> mqtt.Client:
         client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"test-{name}-{time.monotonic_ns()}")
         client.tls_set(str(self.ca))
-        client.username_pw_set(name, password)
+        client.username_pw_set(name, password or self.site.accounts[name])
         return client
 
     def stop(self) -> None:
