@@ -11,7 +11,8 @@ typedef word (*from_object)(word object, word type);
 
 enum { ARGUMENTS = 4, POINTER = 4 }; /* 4: a buffer's address, as for ptr */
 
-__attribute__((section(".text.entry"), used)) word entry(const word *self, size_t n_args, size_t n_kw, const word *args);
+__attribute__((section(".text.entry"), used)) word entry(const word *self, size_t n_args, size_t n_kw,
+                                                         const word *args);
 
 __attribute__((section(".text.entry"), used)) word entry(const word *self, size_t n_args, size_t n_kw, const word *args)
 {

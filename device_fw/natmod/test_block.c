@@ -1,5 +1,5 @@
-/* Runs the native block of a .mpy on a bare board under QEMU, behind a stand-in for MicroPython's runtime: the block was
- * linked apart and is called at the address where .incbin put it. BLOCK is the file's path. */
+/* Runs the native block of a .mpy on a bare board under QEMU, behind a stand-in for MicroPython's runtime: the block
+ * was linked apart and is called at the address where .incbin put it. BLOCK is the file's path. */
 #include <string.h>
 
 #include "call.h"

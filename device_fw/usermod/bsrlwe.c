@@ -22,8 +22,8 @@ static mp_obj_t bsrlwe_call(size_t count, const mp_obj_t *args)
     (void)count;
     uint32_t *job = buffer(args[0], BS_CALL_JOB, MP_BUFFER_RW);
     uint32_t operation = job[0];
-    uint8_t *key = buffer(args[1], bs_call_key_bytes(operation),
-                          operation == BS_OP_SK_EXPAND ? MP_BUFFER_RW : MP_BUFFER_READ);
+    uint8_t *key =
+        buffer(args[1], bs_call_key_bytes(operation), operation == BS_OP_SK_EXPAND ? MP_BUFFER_RW : MP_BUFFER_READ);
     uint8_t *data = buffer(args[2], BS_CALL_DATA, MP_BUFFER_RW);
     void *memory = buffer(args[3], bs_call_memory_bytes(operation), MP_BUFFER_RW);
     job[0] = (uint32_t)bs_call(job, key, data, memory);

@@ -1,6 +1,6 @@
 /* The C core for the Pi client: module `bsrlwe` with the same call() as the MicroPython user module (natmod/call.h), so
- * that bsnative.py serves both, and the two primitives that the firmware otherwise has in viper. Limited C API, Python 3.11
- * and later. */
+ * that bsnative.py serves both, and the two primitives that the firmware otherwise has in viper. Limited C API,
+ * Python 3.11 and later. */
 #define Py_LIMITED_API 0x030b0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

@@ -1,5 +1,5 @@
-/* For builds without a libc (bare boards, .mpy modules): word-wise where both ends are aligned, as a libc does it. Compile
- * with -fno-tree-loop-distribute-patterns, or the loops become calls of themselves. */
+/* For builds without a libc (bare boards, .mpy modules): word-wise where both ends are aligned, as a libc does it.
+ * Compile with -fno-tree-loop-distribute-patterns, or the loops become calls of themselves. */
 #include <stdint.h>
 #include <string.h>
 

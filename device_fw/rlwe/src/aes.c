@@ -1,8 +1,8 @@
 /* AES-128-CTR, bitsliced over two blocks: no tables and no secret-dependent address or branch.
  *
- * Plane q[i] holds bit i of 32 bytes; bit 8*row + 2*column + block of a plane belongs to that byte. A row is then a byte
- * of every plane, so ShiftRows rotates inside bytes and MixColumns rotates words by 8 and 16. The S-box is the 113-gate
- * circuit of Boyar and Peralta, "A small depth-16 circuit for the AES S-box", SEC 2012. */
+ * Plane q[i] holds bit i of 32 bytes; bit 8*row + 2*column + block of a plane belongs to that byte. A row is then a
+ * byte of every plane, so ShiftRows rotates inside bytes and MixColumns rotates words by 8 and 16. The S-box is the
+ * 113-gate circuit of Boyar and Peralta, "A small depth-16 circuit for the AES S-box", SEC 2012. */
 #include "internal.h"
 
 enum { ROUNDS = 10 };

@@ -83,8 +83,9 @@ static inline int32_t bs_mul_high(int32_t a, int32_t b)
 #endif
 }
 
-/* v * w mod q as some value in (-q/4, 5q/4), for any v: the quotient estimate floor(v * ratio / 2^32) is at most one and
- * |v| / 2^32 off (Shoup's multiplication by a constant, signed). Two low products and one high one. q = BS_Q, opaque. */
+/* v * w mod q as some value in (-q/4, 5q/4), for any v: the quotient estimate floor(v * ratio / 2^32) is at most one
+ * and |v| / 2^32 off (Shoup's multiplication by a constant, signed). Two low products and one high one. q = BS_Q,
+ * opaque. */
 static inline int32_t bs_mul_root(int32_t v, bs_root r, int32_t q)
 {
     uint32_t h = (uint32_t)bs_mul_high(v, r.ratio);

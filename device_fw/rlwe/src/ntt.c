@@ -2,8 +2,8 @@
  *
  * Signed 32-bit words hold 32q. Forward (Cooley-Tukey): a layer adds at most 5q/4, so ten layers from |a| < q end under
  * 14q with no reduction at all. Inverse (Gentleman-Sande): a pass turns |a| <= 2.5q into sums of at most 10q (reduced
- * before they are stored), 2.5q and products of at most 1.25q. Since psi^1024 = -1, the inverse root of block i of a layer
- * of m blocks is minus root 2m-1-i: one table serves both ways and the minus goes into the difference. */
+ * before they are stored), 2.5q and products of at most 1.25q. Since psi^1024 = -1, the inverse root of block i of a
+ * layer of m blocks is minus root 2m-1-i: one table serves both ways and the minus goes into the difference. */
 #include "internal.h"
 
 #if !BS_NEON

@@ -1,8 +1,8 @@
 /* The transform of ntt.c on NEON, four butterflies at once: same layers, same results mod q.
  *
  * vqrdmulh gives the rounded high product with half the ratio, so a product lies within 7q/8 of zero instead of between
- * -q/4 and 5q/4; the bounds of ntt.c hold. The passes next to stride one load four groups of four de-interleaved, so that
- * a lane is a group with its own roots. */
+ * -q/4 and 5q/4; the bounds of ntt.c hold. The passes next to stride one load four groups of four de-interleaved, so
+ * that a lane is a group with its own roots. */
 #include "internal.h"
 
 #if BS_NEON

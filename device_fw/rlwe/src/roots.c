@@ -1,6 +1,7 @@
 /* Made by tools/make_roots.py. psi = 195478, the smallest primitive 2,048-th root of unity mod q. */
 #include "internal.h"
 
+/* clang-format off */
 const bs_root bs_scale = {4194304, 268451836};
 const bs_root bs_scale_root = {19190926, 1228294214};
 

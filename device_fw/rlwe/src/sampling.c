@@ -73,8 +73,8 @@ static inline void add_group(const uint32_t w[GROUP_WORDS], int32_t *a)
     count14(&k, w);
     count14(&k, w + 14);
     count14(&k, w + 28);
-    /* planes to nibbles: p1, p2, p4, p8 come to hold the low four bits of counters 4i, 4i+1, 4i+2, 4i+3; p16 and p32 the
-     * high two bits of the even and the odd ones */
+    /* planes to nibbles: p1, p2, p4, p8 come to hold the low four bits of counters 4i, 4i+1, 4i+2, 4i+3; p16 and p32
+     * the high two bits of the even and the odd ones */
     bs_swap_bits(&k.p1, &k.p2, pairs, 1);
     bs_swap_bits(&k.p4, &k.p8, pairs, 1);
     bs_swap_bits(&k.p16, &k.p32, pairs, 1);

@@ -40,7 +40,7 @@ def main() -> None:
     out = [
         "/* Made by test/make_vectors.py from tests/vectors/device_*.json. */\n#ifndef VECTORS_H\n#define VECTORS_H\n"
     ]
-    out.append("#include <stddef.h>\n#include <stdint.h>\n\n")
+    out.append("/* clang-format off */\n#include <stddef.h>\n#include <stdint.h>\n\n")
     out.append("typedef struct {\n    uint32_t index;\n    const uint8_t *values;\n    size_t count;\n")
     out.append("    const uint8_t *out;\n    size_t size;\n} kat_case;\n")
     stream, sampling, ntt = load("stream")["cases"][3], load("sampling"), load("ntt")

@@ -1,6 +1,7 @@
 /* Made by test/make_vectors.py from tests/vectors/device_*.json. */
 #ifndef VECTORS_H
 #define VECTORS_H
+/* clang-format off */
 #include <stddef.h>
 #include <stdint.h>
 

@@ -18,7 +18,7 @@ def main() -> None:
     print(
         f"/* Made by tools/make_roots.py. psi = {psi}, the smallest primitive 2,048-th root of unity mod q. */"
     )
-    print('#include "internal.h"\n')
+    print('#include "internal.h"\n\n/* clang-format off */')
     print(f"const bs_root bs_scale = {entry(scale)};")
     print(f"const bs_root bs_scale_root = {entry(scale * roots[1])};\n")
     print("const bs_root bs_roots[BS_N] = {")

@@ -1,5 +1,5 @@
-/* The measured program: known answers first, then each mode and each stage once, between empty mark_* functions that the
- * counting plugin (plugin/count.c) watches. The stack is painted before a mode runs and read after it. */
+/* The measured program: known answers first, then each mode and each stage once, between empty mark_* functions that
+ * the counting plugin (plugin/count.c) watches. The stack is painted before a mode runs and read after it. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -147,8 +147,8 @@ static void varied(void)
 
 int main(void)
 {
-    /* a Linux process starts with its stack anywhere, and memset's count depends on alignment: leave a gap that puts the
-     * frames below at the same place of a page every time */
+    /* a Linux process starts with its stack anywhere, and memset's count depends on alignment: leave a gap that puts
+     * the frames below at the same place of a page every time */
     volatile uint8_t *gap = __builtin_alloca((uintptr_t)__builtin_frame_address(0) % 4096 + 16);
     gap[0] = 0;
     int failed = kat_run();

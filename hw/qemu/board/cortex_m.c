@@ -21,8 +21,7 @@ void platform_print(const char *text)
 void platform_exit(int code)
 {
     semihost(0x18, (const void *)(code ? 0x20023 : 0x20026));
-    for (;;) {
-    }
+    for (;;) {}
 }
 
 void reset(void)
@@ -42,6 +41,19 @@ static void fault(void)
     platform_exit(1);
 }
 
-__attribute__((section(".vectors"), used)) static void *const vectors[16] = {
-    &_stack, (void *)reset, (void *)fault, (void *)fault, (void *)fault, (void *)fault, (void *)fault, 0, 0, 0, 0,
-    (void *)fault, (void *)fault, 0, (void *)fault, (void *)fault};
+__attribute__((section(".vectors"), used)) static void *const vectors[16] = {&_stack,
+                                                                             (void *)reset,
+                                                                             (void *)fault,
+                                                                             (void *)fault,
+                                                                             (void *)fault,
+                                                                             (void *)fault,
+                                                                             (void *)fault,
+                                                                             0,
+                                                                             0,
+                                                                             0,
+                                                                             0,
+                                                                             (void *)fault,
+                                                                             (void *)fault,
+                                                                             0,
+                                                                             (void *)fault,
+                                                                             (void *)fault};

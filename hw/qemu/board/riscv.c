@@ -10,7 +10,9 @@ static long semihost(long operation, const void *argument)
     register long a0 __asm__("a0") = operation;
     register const void *a1 __asm__("a1") = argument;
     __asm__ volatile(".balign 16\n.option push\n.option norvc\nslli x0, x0, 0x1f\nebreak\nsrai x0, x0, 7\n.option pop"
-                     : "+r"(a0) : "r"(a1) : "memory");
+                     : "+r"(a0)
+                     : "r"(a1)
+                     : "memory");
     return a0;
 }
 
@@ -22,8 +24,7 @@ void platform_print(const char *text)
 void platform_exit(int code)
 {
     semihost(0x18, (const void *)(code ? 0x20023 : 0x20026));
-    for (;;) {
-    }
+    for (;;) {}
 }
 
 void start_c(void)

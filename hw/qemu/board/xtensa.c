@@ -27,8 +27,7 @@ void platform_print(const char *text)
 void platform_exit(int code)
 {
     simcall(1, code, 0, 0);
-    for (;;) {
-    }
+    for (;;) {}
 }
 
 void start_c(void)

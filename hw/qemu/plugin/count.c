@@ -1,8 +1,8 @@
 /* QEMU TCG plugin (plugin API version 1): exact instruction counts per function, split at calls of mark_* functions.
  *
- * Arguments: map=FILE (lines "hexaddress hexsize name"), out=FILE. Each mark_NAME entered closes the running section and
- * opens NAME; `off` is not written. A section's output: "section NAME", then a line "function count" for each. QEMU's header is not packaged everywhere, so
- * the few documented functions used are declared here. */
+ * Arguments: map=FILE (lines "hexaddress hexsize name"), out=FILE. Each mark_NAME entered closes the running section
+ * and opens NAME; `off` is not written. A section's output: "section NAME", then a line "function count" for each.
+ * QEMU's header is not packaged everywhere, so the few documented functions used are declared here. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>

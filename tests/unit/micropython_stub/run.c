@@ -1,31 +1,27 @@
 /* Plays MicroPython for the user module: known answers through call(), and a short buffer that must raise. */
-#include "../../../device_fw/usermod/bsrlwe.c"
-
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "../../../device_fw/usermod/bsrlwe.c"
 #include "vectors.h"
 
 const int mp_type_module = 1;
 static jmp_buf raised;
 
-void mp_get_buffer_raise(mp_obj_t object, mp_buffer_info_t *info, mp_uint_t flags)
-{
+void mp_get_buffer_raise(mp_obj_t object, mp_buffer_info_t *info, mp_uint_t flags) {
     *info = *(mp_buffer_info_t *)object;
     if ((flags & MP_BUFFER_WRITE) && info->typecode == 'r') {
         longjmp(raised, 2);
     }
 }
 
-void mp_raise_ValueError(const char *text)
-{
+void mp_raise_ValueError(const char *text) {
     (void)text;
     longjmp(raised, 1);
 }
 
-int main(void)
-{
+int main(void) {
     static uint32_t job[4], data[(BS_CALL_DATA + 3) / 4], key[BS_PK_BYTES / 4], memory[sizeof(bs_work) / 4];
     mp_buffer_info_t j = {job, sizeof job, 'I'}, k = {key, sizeof key, 'r'}, d = {data, BS_CALL_DATA, 'B'};
     mp_buffer_info_t m = {memory, sizeof memory, 'B'};

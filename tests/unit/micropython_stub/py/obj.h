@@ -1,16 +1,35 @@
-/* The few names of MicroPython's C interface that usermod/bsrlwe.c uses, so that it compiles and runs without the port. */
+/* The few names of MicroPython's C interface that usermod/bsrlwe.c uses, so that it compiles and runs without the port.
+ */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 typedef void *mp_obj_t;
 typedef uintptr_t mp_uint_t;
-typedef struct { void *buf; size_t len; int typecode; } mp_buffer_info_t;
-typedef struct { int base; } mp_obj_base_t;
-typedef struct { const void *type; } mp_obj_module_base_t;
+typedef struct {
+    void *buf;
+    size_t len;
+    int typecode;
+} mp_buffer_info_t;
+typedef struct {
+    int base;
+} mp_obj_base_t;
+typedef struct {
+    const void *type;
+} mp_obj_module_base_t;
 typedef struct _mp_obj_dict_t mp_obj_dict_t;
-typedef struct { struct { const void *type; } base; mp_obj_dict_t *globals; } mp_obj_module_t;
-typedef struct { const void *key, *value; } mp_rom_map_elem_t;
-typedef struct { mp_obj_t (*fun)(size_t, const mp_obj_t *); size_t least, most; } mp_obj_fun_t;
+typedef struct {
+    struct {
+        const void *type;
+    } base;
+    mp_obj_dict_t *globals;
+} mp_obj_module_t;
+typedef struct {
+    const void *key, *value;
+} mp_rom_map_elem_t;
+typedef struct {
+    mp_obj_t (*fun)(size_t, const mp_obj_t *);
+    size_t least, most;
+} mp_obj_fun_t;
 extern const int mp_type_module;
 #define MP_BUFFER_READ 1
 #define MP_BUFFER_WRITE 2
