@@ -21,7 +21,7 @@ void sub_word(std::uint8_t (&w)[4]) noexcept {
     }
 }
 
-} // namespace
+}  // namespace
 
 AesKey expand_key(const std::uint8_t key[16]) noexcept {
     AesKey out;
@@ -57,4 +57,4 @@ const OtKernels& ot_kernels() noexcept {
     return ot_portable;
 }
 
-} // namespace bs
+}  // namespace bs

@@ -16,7 +16,7 @@ namespace bs {
 namespace {
 
 #if defined(__x86_64__)
-unsigned long long enabled_state() noexcept { // XCR0: which registers the operating system saves
+unsigned long long enabled_state() noexcept {  // XCR0: which registers the operating system saves
     unsigned lo, hi;
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return (static_cast<unsigned long long>(hi) << 32) | lo;
@@ -29,7 +29,8 @@ Features machine() noexcept {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return f;
     const auto bit = [](unsigned reg, int i) { return ((reg >> i) & 1) != 0; };
-    const bool clmul = bit(c, 1), fma = bit(c, 12), sse41 = bit(c, 19), aesni = bit(c, 25), osxsave = bit(c, 27), avx = bit(c, 28);
+    const bool clmul = bit(c, 1), fma = bit(c, 12), sse41 = bit(c, 19), aesni = bit(c, 25), osxsave = bit(c, 27),
+               avx = bit(c, 28);
     const unsigned long long xcr0 = osxsave ? enabled_state() : 0;
     const bool ymm = avx && (xcr0 & 0x06) == 0x06, zmm = ymm && (xcr0 & 0xE0) == 0xE0;
     unsigned b7 = 0, c7 = 0;
@@ -61,7 +62,8 @@ struct State {
 State state{found, "native"};
 
 bool known(std::string_view name) noexcept {
-    return name == "portable" || name == "avx2" || name == "vaes" || name == "avx512" || name == "neon" || name == "native";
+    return name == "portable" || name == "avx2" || name == "vaes" || name == "avx512" || name == "neon" ||
+           name == "native";
 }
 
 bool runs_here(std::string_view name) noexcept {
@@ -80,7 +82,7 @@ Features capped(std::string_view name) noexcept {
     return f;
 }
 
-} // namespace
+}  // namespace
 
 const Features& features() noexcept { return state.allowed; }
 
@@ -94,11 +96,14 @@ std::vector<std::string_view> isas() {
 }
 
 void set_isa(std::string_view name) {
-    if (!known(name)) throw std::invalid_argument("unknown instruction set '" + std::string(name) + "': portable, avx2, vaes, avx512, neon or native");
-    if (!runs_here(name)) throw std::invalid_argument("this machine cannot run instruction set '" + std::string(name) + "'");
+    if (!known(name))
+        throw std::invalid_argument("unknown instruction set '" + std::string(name) +
+                                    "': portable, avx2, vaes, avx512, neon or native");
+    if (!runs_here(name))
+        throw std::invalid_argument("this machine cannot run instruction set '" + std::string(name) + "'");
     // string_views into literals: keep ours, not the caller's
     for (std::string_view own : isas())
         if (own == name) state = {capped(own), own};
 }
 
-} // namespace bs
+}  // namespace bs

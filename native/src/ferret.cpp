@@ -1,9 +1,9 @@
 #include "blindsight/ferret.hpp"
 
-#include "blindsight/chacha.hpp" // wipe
-#include "blindsight/ot_kernels.hpp"
-
 #include <stdexcept>
+
+#include "blindsight/chacha.hpp"  // wipe
+#include "blindsight/ot_kernels.hpp"
 
 namespace bs {
 namespace {
@@ -12,7 +12,7 @@ std::uint8_t* bytes(std::vector<Column>& v) { return reinterpret_cast<std::uint8
 
 void wipe_all(std::vector<Column>& v) { wipe(v.data(), v.size() * sizeof(Column)); }
 
-struct Scratch { // of one draw
+struct Scratch {  // of one draw
     std::vector<Column> tiles;
     std::vector<std::uint8_t> pads;
     Scratch(const PadArray& a, unsigned count) : tiles(128 * a.k), pads(a.scratch_bytes(count)) {}
@@ -22,21 +22,23 @@ struct Scratch { // of one draw
     }
 };
 
-} // namespace
+}  // namespace
 
 void FerretParameters::check() const {
-    if (depth < 8 || depth > 20 || trees < 1 || trees > 1u << 16 || k < 1) throw std::invalid_argument("Ferret has trees of depth 8 to 20");
+    if (depth < 8 || depth > 20 || trees < 1 || trees > 1u << 16 || k < 1)
+        throw std::invalid_argument("Ferret has trees of depth 8 to 20");
     if (reserve() >= trees) throw std::invalid_argument("Ferret's parameters yield less than they consume");
 }
 
 Ferret::Ferret(const FerretParameters& parameters, const std::uint8_t* keys)
     : p_(parameters), pad_key_(expand_key(keys)), tree_key_(expand_key(keys + 16)), code_key_(expand_key(keys + 32)) {
     p_.check();
-    const std::size_t strings = p_.reserve() * p_.leaves() > 256 * p_.base_columns() ? p_.reserve() * p_.leaves() : 256 * p_.base_columns();
+    const std::size_t strings =
+        p_.reserve() * p_.leaves() > 256 * p_.base_columns() ? p_.reserve() * p_.leaves() : 256 * p_.base_columns();
     base_.resize(strings / 2);
     next_.resize(strings / 2);
     leaf_.resize(p_.leaves() / 2);
-    tree_ = p_.trees; // the first iteration is still to begin
+    tree_ = p_.trees;  // the first iteration is still to begin
     column_ = p_.columns();
 }
 
@@ -67,7 +69,7 @@ void Ferret::open_tree(const Open& open) {
 template <class Open>
 const std::uint8_t* Ferret::next_column(const Open& open) {
     if (column_ == p_.columns()) {
-        if (tree_ == p_.trees) { // the next iteration: its first trees make the base of the one after
+        if (tree_ == p_.trees) {  // the next iteration: its first trees make the base of the one after
             std::swap(base_, next_);
             for (tree_ = 0; tree_ < p_.reserve();) {
                 const std::size_t at = tree_ * p_.leaves() / 2;
@@ -81,7 +83,8 @@ const std::uint8_t* Ferret::next_column(const Open& open) {
     return bytes(leaf_) + 16 * 256 * column_++;
 }
 
-FerretSender::FerretSender(const FerretParameters& parameters, const std::uint8_t* keys, const std::uint8_t* delta, const std::uint8_t* seed)
+FerretSender::FerretSender(const FerretParameters& parameters, const std::uint8_t* keys, const std::uint8_t* delta,
+                           const std::uint8_t* seed)
     : Ferret(parameters, keys), seed_(expand_key(seed)) {
     if (!(delta[0] & 1)) throw std::invalid_argument("Ferret's Delta has bit 0 set");
     std::memcpy(delta_, delta, 16);
@@ -111,7 +114,7 @@ void FerretSender::extend(const PadArray& out, std::size_t pair, std::size_t pai
         for (unsigned t = 0; t < out.k; ++t) {
             column[t] = next_column(open);
             if (out.k == 1) break;
-            std::memcpy(strings[t], column[t], sizeof strings[t]); // the next column may come from another tree
+            std::memcpy(strings[t], column[t], sizeof strings[t]);  // the next column may come from another tree
             column[t] = strings[t];
         }
         ot_kernels().sender_columns(pad_key_, delta_, column, ot_, out, pair, &scratch.tiles[0].v, scratch.pads.data());
@@ -124,7 +127,8 @@ void FerretReceiver::extend(const PadArray& out, std::size_t pair, std::size_t p
     const auto open = [&](std::size_t tree) {
         const std::uint8_t* mine = bytes(base_) + 16 * (p_.k + tree * p_.depth);
         std::uint64_t missing = 0;
-        for (unsigned i = 0; i < p_.depth; ++i) missing |= static_cast<std::uint64_t>(~mine[16 * i] & 1) << i; // away from the choice
+        for (unsigned i = 0; i < p_.depth; ++i)
+            missing |= static_cast<std::uint64_t>(~mine[16 * i] & 1) << i;  // away from the choice
         for (std::size_t i = 0; i < 16 * p_.depth; ++i) known[i] = static_cast<std::uint8_t>(message[i] ^ mine[i]);
         message += 16 * p_.depth;
         ot_kernels().receiver_tree(tree_key_, known.data(), missing, p_.depth, &leaf_[0].v);
@@ -143,4 +147,4 @@ void FerretReceiver::extend(const PadArray& out, std::size_t pair, std::size_t p
     wipe(known.data(), known.size());
 }
 
-} // namespace bs
+}  // namespace bs

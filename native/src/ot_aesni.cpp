@@ -1,10 +1,11 @@
-// The OT kernels compiled for avx2, aes, sse4.1.  The standard headers come before the target is raised, so that nothing inline of theirs
-// is compiled for it.
+// The OT kernels compiled for avx2, aes, sse4.1.  The standard headers come before the target is raised, so that
+// nothing inline of theirs is compiled for it.
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <immintrin.h>
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,aes,sse4.1"))), apply_to = function)

@@ -35,7 +35,8 @@ struct ArmBackend {
         const int32x4_t low = {0, 1, 2, 3}, high = {4, 5, 6, 7};
         uint32x4_t half[2];
         std::memcpy(half, &x, sizeof half);
-        return vaddvq_u32(vshlq_u32(vshrq_n_u32(half[0], 31), low)) + vaddvq_u32(vshlq_u32(vshrq_n_u32(half[1], 31), high));
+        return vaddvq_u32(vshlq_u32(vshrq_n_u32(half[0], 31), low)) +
+               vaddvq_u32(vshlq_u32(vshrq_n_u32(half[1], 31), high));
     }
 
     // floor(k x / 2^32) of every entry.
@@ -46,11 +47,11 @@ struct ArmBackend {
     }
 };
 
-} // namespace
+}  // namespace
 
 const OtKernels ot_armv8 = table_of<ArmBackend>();
 
-} // namespace bs
+}  // namespace bs
 
 #if defined(__clang__)
 #pragma clang attribute pop

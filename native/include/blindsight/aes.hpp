@@ -15,4 +15,4 @@ AesKey expand_key(const std::uint8_t key[16]) noexcept;
 // ECB of whole blocks with the fastest implementation allowed; in and out may be the same.
 void aes_encrypt(const AesKey& key, const std::uint8_t* in, std::uint8_t* out, std::size_t blocks) noexcept;
 
-} // namespace bs
+}  // namespace bs

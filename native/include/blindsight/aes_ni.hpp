@@ -1,14 +1,15 @@
 // AES-NI backend.  Include under a target that has AVX2 and AES.
 #pragma once
+#include <immintrin.h>
+
 #include "blindsight/aes.hpp"
 #include "blindsight/vec.hpp"
-#include <immintrin.h>
 
 namespace bs {
 namespace {
 
 struct AesNiBackend {
-    BS_INLINE void encrypt(const AesKey& key, V (&v)[STEP]) { // two halves of 8 blocks: 16 would not fit 16 registers
+    BS_INLINE void encrypt(const AesKey& key, V (&v)[STEP]) {  // two halves of 8 blocks: 16 would not fit 16 registers
         for (int half = 0; half < STEP; half += STEP / 2) {
             __m128i x[STEP];
             const __m128i k0 = round_key(key, 0);
@@ -32,13 +33,16 @@ struct AesNiBackend {
     // floor(k x / 2^32) of every entry.
     BS_INLINE V32 scale(const V32& x, std::uint32_t k) {
         const __m256i r = (__m256i)x, kk = _mm256_set1_epi64x(k);
-        const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(r, kk), 32), odd = _mm256_mul_epu32(_mm256_srli_epi64(r, 32), kk);
+        const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(r, kk), 32),
+                      odd = _mm256_mul_epu32(_mm256_srli_epi64(r, 32), kk);
         return (V32)_mm256_blend_epi32(even, odd, 0xAA);
     }
 
   private:
-    BS_INLINE __m128i round_key(const AesKey& key, int r) { return _mm_load_si128(reinterpret_cast<const __m128i*>(key.round[r])); }
+    BS_INLINE __m128i round_key(const AesKey& key, int r) {
+        return _mm_load_si128(reinterpret_cast<const __m128i*>(key.round[r]));
+    }
 };
 
-} // namespace
-} // namespace bs
+}  // namespace
+}  // namespace bs

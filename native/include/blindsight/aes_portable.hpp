@@ -1,7 +1,8 @@
 // Bit-sliced AES-128 on 16 blocks: the portable, constant-time backend.
 //
 // Plane b holds bit b of every byte: byte p of a plane (p = position in a pair of blocks) packs that bit of the 8
-// vectors.  SubBytes is a circuit on planes, ShiftRows moves 32-bit columns under a row mask, MixColumns rotates columns.
+// vectors.  SubBytes is a circuit on planes, ShiftRows moves 32-bit columns under a row mask, MixColumns rotates
+// columns.
 #pragma once
 #include "blindsight/aes.hpp"
 #include "blindsight/aes_sbox.hpp"
@@ -60,15 +61,18 @@ struct PortableBackend {
         for (int b = 0; b < 8; ++b) x[b] ^= (V)(-((key >> b) & 1));
     }
 
-    BS_INLINE V shift_rows(const V& plane) { // row r of column c comes from column c + r
+    BS_INLINE V shift_rows(const V& plane) {  // row r of column c comes from column c + r
         const V32 p = (V32)plane;
-        const V32 a = __builtin_shufflevector(p, p, 1, 2, 3, 0, 5, 6, 7, 4), b = __builtin_shufflevector(p, p, 2, 3, 0, 1, 6, 7, 4, 5),
+        const V32 a = __builtin_shufflevector(p, p, 1, 2, 3, 0, 5, 6, 7, 4),
+                  b = __builtin_shufflevector(p, p, 2, 3, 0, 1, 6, 7, 4, 5),
                   c = __builtin_shufflevector(p, p, 3, 0, 1, 2, 7, 4, 5, 6);
         return (V)((p & 0xFFu) | (a & 0xFF00u) | (b & 0xFF0000u) | (c & 0xFF000000u));
     }
 
     template <int S>
-    BS_INLINE V32 rotate(const V32& x) { return (x >> S) | (x << (32 - S)); }
+    BS_INLINE V32 rotate(const V32& x) {
+        return (x >> S) | (x << (32 - S));
+    }
 
     // out = 2 (a ^ n) ^ n ^ (a ^ n of two rows on), a the byte, n the byte of the next row
     BS_INLINE void mix_columns(V (&x)[8]) {
@@ -79,10 +83,10 @@ struct PortableBackend {
         }
         for (int b = 0; b < 8; ++b) {
             V32 twice_sum = b ? sum[b - 1] : sum[7];
-            if (b == 1 || b == 3 || b == 4) twice_sum ^= sum[7]; // x^8 = x^4 + x^3 + x + 1
+            if (b == 1 || b == 3 || b == 4) twice_sum ^= sum[7];  // x^8 = x^4 + x^3 + x + 1
             x[b] = (V)(twice_sum ^ next[b] ^ rotate<16>(sum[b]));
         }
     }
 };
 
-} // namespace bs
+}  // namespace bs

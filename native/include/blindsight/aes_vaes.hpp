@@ -1,8 +1,9 @@
 // VAES backend on 256-bit registers: two blocks an instruction.  Include under a target that has AVX2, AES and VAES.
 #pragma once
+#include <immintrin.h>
+
 #include "blindsight/aes.hpp"
 #include "blindsight/vec.hpp"
-#include <immintrin.h>
 
 namespace bs {
 namespace {
@@ -26,7 +27,8 @@ struct VaesBackend {
     // floor(k x / 2^32) of every entry.
     BS_INLINE V32 scale(const V32& x, std::uint32_t k) {
         const __m256i r = (__m256i)x, kk = _mm256_set1_epi64x(k);
-        const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(r, kk), 32), odd = _mm256_mul_epu32(_mm256_srli_epi64(r, 32), kk);
+        const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(r, kk), 32),
+                      odd = _mm256_mul_epu32(_mm256_srli_epi64(r, 32), kk);
         return (V32)_mm256_blend_epi32(even, odd, 0xAA);
     }
 
@@ -36,5 +38,5 @@ struct VaesBackend {
     }
 };
 
-} // namespace
-} // namespace bs
+}  // namespace
+}  // namespace bs

@@ -2,20 +2,20 @@
 //
 //     H_s(x; t) = AES_s(y) ^ y,   y = sigma(x) ^ t,   sigma(lo || hi) = hi || (lo ^ hi)
 //
-// (the MMO-hat of Guo, Katz, Wang, Yu, IEEE S&P 2020, section 7.3, as used per session by Guo, Katz, Wang, Weng, Yu, CRYPTO 2020).
-// s is public and fresh for every session, so that precomputation and many sessions gain an adversary nothing.
-// t = (index, domain) is never used twice under one s and one direction.
+// (the MMO-hat of Guo, Katz, Wang, Yu, IEEE S&P 2020, section 7.3, as used per session by Guo, Katz, Wang, Weng, Yu,
+// CRYPTO 2020). s is public and fresh for every session, so that precomputation and many sessions gain an adversary
+// nothing. t = (index, domain) is never used twice under one s and one direction.
 //
-// Assumption: AES under a public random key behaves as an ideal permutation; then H is (circular) correlation robust: pads
-// H(q_i ^ Delta; t_i) are pseudorandom to whoever knows q_i but not Delta.  The adversary is semi-honest, so the q_i are
-// pseudorandom and it cannot choose inputs for which two different (x, t) collide in y.
+// Assumption: AES under a public random key behaves as an ideal permutation; then H is (circular) correlation robust:
+// pads H(q_i ^ Delta; t_i) are pseudorandom to whoever knows q_i but not Delta.  The adversary is semi-honest, so the
+// q_i are pseudorandom and it cannot choose inputs for which two different (x, t) collide in y.
 #pragma once
 #include "blindsight/aes.hpp"
 #include "blindsight/vec.hpp"
 
 namespace bs {
 
-enum class Domain : std::uint64_t { key = 0, pad = 1ull << 32 }; // pad: the low bits carry the pad's number j
+enum class Domain : std::uint64_t { key = 0, pad = 1ull << 32 };  // pad: the low bits carry the pad's number j
 
 BS_INLINE V sigma(const V& x) { return swap_halves(x) ^ (x & V{0, ~0ull, 0, ~0ull}); }
 
@@ -28,4 +28,4 @@ BS_INLINE void feed_forward(const AesKey& s, V (&x)[STEP]) {
     for (int i = 0; i < STEP; ++i) x[i] ^= y[i];
 }
 
-} // namespace bs
+}  // namespace bs

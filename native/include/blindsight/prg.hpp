@@ -10,7 +10,7 @@
 
 namespace bs {
 
-constexpr std::size_t STEP_BLOCKS = 2 * STEP; // a step of the kernel covers 16 blocks of 128 OTs
+constexpr std::size_t STEP_BLOCKS = 2 * STEP;  // a step of the kernel covers 16 blocks of 128 OTs
 
 // rows[b * stride + i] (^)= v_b over blocks first + 2 i, first + 2 i + 1; for the sender rows start as what is there.
 template <class B, int K, bool Receiver>
@@ -21,7 +21,9 @@ static void group_rows(const AesKey* keys, std::uint64_t first, std::size_t step
             const std::uint64_t p = first + STEP_BLOCKS * s + 2 * static_cast<unsigned>(i);
             counter[i] = V{p, 0, p + 1, 0};
             all[i] = V{};
-            for (int b = 0; b < K; ++b) acc[b][i] = Receiver ? V{} : rows[static_cast<std::size_t>(b) * stride + STEP * s + static_cast<unsigned>(i)];
+            for (int b = 0; b < K; ++b)
+                acc[b][i] =
+                    Receiver ? V{} : rows[static_cast<std::size_t>(b) * stride + STEP * s + static_cast<unsigned>(i)];
         }
         for (int y = Receiver ? 0 : 1; y < 1 << K; ++y) {
             V x[STEP];
@@ -35,9 +37,10 @@ static void group_rows(const AesKey* keys, std::uint64_t first, std::size_t step
         }
         for (int i = 0; i < STEP; ++i) {
             if constexpr (Receiver) u[STEP * s + static_cast<unsigned>(i)] = all[i];
-            for (int b = 0; b < K; ++b) rows[static_cast<std::size_t>(b) * stride + STEP * s + static_cast<unsigned>(i)] = acc[b][i];
+            for (int b = 0; b < K; ++b)
+                rows[static_cast<std::size_t>(b) * stride + STEP * s + static_cast<unsigned>(i)] = acc[b][i];
         }
     }
 }
 
-} // namespace bs
+}  // namespace bs

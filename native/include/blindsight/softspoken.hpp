@@ -1,18 +1,18 @@
 // SoftSpokenOT: OT extension from a (2^k - 1)-of-2^k base, k in {1, 2, 4, 8}; k = 1 is IKNP.
 //
-// Roy, "SoftSpokenOT: quieter OT extension from small-field silent VOLE in the Minicrypt model", CRYPTO 2022: figure 6 (the
-// small-field VOLE) and section 5 (subspace VOLE), with the [128/k, 1, 128/k] repetition code over GF(2^k), in the semi-honest
-// version: no consistency check.  (128/k - 1)/8 bytes a random OT on the wire, 2^k/k AES blocks a party.
+// Roy, "SoftSpokenOT: quieter OT extension from small-field silent VOLE in the Minicrypt model", CRYPTO 2022: figure 6
+// (the small-field VOLE) and section 5 (subspace VOLE), with the [128/k, 1, 128/k] repetition code over GF(2^k), in the
+// semi-honest version: no consistency check.  (128/k - 1)/8 bytes a random OT on the wire, 2^k/k AES blocks a party.
 //
-// Adversary: semi-honest.  Assumption: AES is a pseudorandom function for the streams, correlation robustness of the hash for the pads
-// (hash.hpp).  The receiver learns v_i, the sender q_i = v_i ^ u_i Delta; the one message, d_g = u_g ^ u_0, is uniform to
-// the sender, for each u_g contains the stream of the leaf it does not know.
+// Adversary: semi-honest.  Assumption: AES is a pseudorandom function for the streams, correlation robustness of the
+// hash for the pads (hash.hpp).  The receiver learns v_i, the sender q_i = v_i ^ u_i Delta; the one message, d_g = u_g
+// ^ u_0, is uniform to the sender, for each u_g contains the stream of the leaf it does not know.
 #pragma once
-#include "blindsight/aes.hpp"
-#include "blindsight/pads.hpp"
-
 #include <cstdint>
 #include <vector>
+
+#include "blindsight/aes.hpp"
+#include "blindsight/pads.hpp"
 
 namespace bs {
 
@@ -26,7 +26,9 @@ class SoftSpoken {
     SoftSpoken& operator=(const SoftSpoken&) = delete;
 
     // Bytes of the message that carries `pairs` pairs of tiles of 1-of-2^pad_k instances.
-    std::size_t message_bytes(std::size_t pairs, unsigned pad_k) const noexcept { return (groups() - 1) * 32 * pairs * pad_k; }
+    std::size_t message_bytes(std::size_t pairs, unsigned pad_k) const noexcept {
+        return (groups() - 1) * 32 * pairs * pad_k;
+    }
     unsigned k() const noexcept { return k_; }
     std::size_t groups() const noexcept { return 128 / k_; }
 
@@ -42,9 +44,11 @@ class SoftSpoken {
 class SoftSpokenReceiver : public SoftSpoken {
   public:
     using SoftSpoken::SoftSpoken;
-    // Fills pairs [pair, pair + pairs) of the array (choice and pads) and writes the message.  Consumes 2 k blocks a pair.
+    // Fills pairs [pair, pair + pairs) of the array (choice and pads) and writes the message.  Consumes 2 k blocks a
+    // pair.
     void extend(const PadArray& out, std::size_t pair, std::size_t pairs, std::uint8_t* message);
-    // 256 * columns unhashed strings v_i, bit 0 replaced by the choice u_i (Delta's bit 0 must be set): the base of Ferret.
+    // 256 * columns unhashed strings v_i, bit 0 replaced by the choice u_i (Delta's bit 0 must be set): the base of
+    // Ferret.
     void correlate(std::size_t columns, std::uint8_t* out, std::uint8_t* message);
 
   private:
@@ -53,7 +57,8 @@ class SoftSpokenReceiver : public SoftSpoken {
 
 class SoftSpokenSender : public SoftSpoken {
   public:
-    // seeds of each group ordered by y = leaf ^ Delta_g, entry 0 unknown (any value); delta: 128 bits, group g's k bits from bit g k on
+    // seeds of each group ordered by y = leaf ^ Delta_g, entry 0 unknown (any value); delta: 128 bits, group g's k bits
+    // from bit g k on
     SoftSpokenSender(unsigned k, const std::uint8_t* seeds, const std::uint8_t* hash_key, const std::uint8_t* delta);
     ~SoftSpokenSender();
     void extend(const PadArray& out, std::size_t pair, std::size_t pairs, const std::uint8_t* message);
@@ -66,4 +71,4 @@ class SoftSpokenSender : public SoftSpoken {
     std::uint8_t delta_[16];
 };
 
-} // namespace bs
+}  // namespace bs

@@ -6,7 +6,7 @@
 namespace bs {
 
 template <int S>
-BS_INLINE void exchange_blocks(V& a, V& b) { // the high S columns of a with the low S columns of b
+BS_INLINE void exchange_blocks(V& a, V& b) {  // the high S columns of a with the low S columns of b
     if constexpr (S == 64) {
         const V low = __builtin_shufflevector(a, b, 0, 4, 2, 6), high = __builtin_shufflevector(a, b, 1, 5, 3, 7);
         a = low, b = high;
@@ -36,4 +36,4 @@ BS_INLINE void transpose_pair(V (&x)[128]) {
     for (int i = 0; i < 128; i += 2) exchange_blocks<1>(x[i], x[i + 1]);
 }
 
-} // namespace bs
+}  // namespace bs
