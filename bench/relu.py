@@ -3,7 +3,7 @@
     python -m bench.relu [--elements N] [--f F] [--m M] [--runs R] [--json]
 
 Each run makes its correlations with the real generator, then consumes them in one ReLU; the best run is reported (others work on
-the same machine), set-up (base OT) apart.  The result is checked against the ideal functionality in every run.
+the same machine), set-up (base OT) apart; CPU time is that of the busier party.  The result is checked against the ideal functionality in every run.
 """
 
 from __future__ import annotations
@@ -53,14 +53,17 @@ def party(channel: Channel, elements: int, f: int, m: int, runs: int) -> list[di
     draws, rows = relu.draws(elements), []
     for _ in range(runs):
         channel.exchange(b"\0", 1)  # both start together
-        stats, start = channel.stats.copy(), time.perf_counter()
+        stats, start, cpu = channel.stats.copy(), time.perf_counter(), time.process_time()
         made = generator.fill(draws)
         channel.exchange(b"\0", 1)
         offline, offline_s = channel.stats.minus(stats), time.perf_counter() - start
-        stats, start = channel.stats.copy(), time.perf_counter()
+        offline_cpu = time.process_time() - cpu
+        stats, start, cpu = channel.stats.copy(), time.perf_counter(), time.process_time()
         y = relu.run(Session(channel, Stock(draws, made)), both[channel.party])
         channel.exchange(b"\0", 1)
         online, online_s = channel.stats.minus(stats), time.perf_counter() - start
+        used = np.array([offline_cpu, time.process_time() - cpu])
+        used = np.maximum(used, channel.exchange(used, used.nbytes).view(np.float64))
         theirs = channel.exchange(y, y.nbytes).view(np.uint32)
         expected = ideal.ReLU(f, m).run(*both)
         assert np.array_equal(y + theirs, expected[0] + expected[1]), "the ReLU is wrong"
@@ -70,6 +73,8 @@ def party(channel: Channel, elements: int, f: int, m: int, runs: int) -> list[di
                 "offline_us": 1e6 * offline_s / elements,
                 "online_us": 1e6 * online_s / elements,
                 "total_us": 1e6 * (offline_s + online_s) / elements,
+                "offline_cpu_us": 1e6 * used[0] / elements,
+                "online_cpu_us": 1e6 * used[1] / elements,
                 "offline_bytes": (offline.sent + offline.received) / elements,
                 "online_bytes": (online.sent + online.received) / elements,
                 "rounds": online.rounds,
@@ -105,9 +110,16 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         print(json.dumps(result))
         return 0
-    print(f"ReLU, f = {args.f}, m = {args.m}, {args.elements} elements, best of {args.runs} runs, an element:")
-    print(f"  online   {best['online_us']:.3f} us  {best['online_bytes']:.2f} bytes  {best['rounds']} rounds")
-    print(f"  offline  {best['offline_us']:.3f} us  {best['offline_bytes']:.2f} bytes  {best['random_ots']:.0f} random OTs")
+    print(
+        f"ReLU, f = {args.f}, m = {args.m}, {args.elements} elements, best of {args.runs} runs, an element:"
+    )
+    print(
+        f"  online   {best['online_us']:.3f} us (CPU {best['online_cpu_us']:.3f})  {best['online_bytes']:.2f} bytes  {best['rounds']} rounds"
+    )
+    print(
+        f"  offline  {best['offline_us']:.3f} us (CPU {best['offline_cpu_us']:.3f})  {best['offline_bytes']:.2f} bytes"
+        f"  {best['random_ots']:.0f} random OTs"
+    )
     print(f"  in all   {best['total_us']:.3f} us  (set-up once: {best['setup_s']:.2f} s)")
     return 0
 

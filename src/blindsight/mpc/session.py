@@ -98,21 +98,27 @@ def _interleave(session: Session, flows: Iterable[Flow[T]]) -> list[T]:
     results: dict[int, T] = {}
     waiting: deque[tuple[int, Flow[T], int]] = deque()
 
-    def advance(index: int, flow: Flow[T], data: np.ndarray | None) -> None:
+    def advance(index: int, flow: Flow[T], data: np.ndarray | None) -> tuple[Parts, int] | None:
         try:
-            parts, nbytes = next(flow) if data is None else flow.send(data)
+            return next(flow) if data is None else flow.send(data)
         except StopIteration as end:
             results[index] = end.value
-            return
-        if parts:
-            session.channel.send(*parts)
-        waiting.append((index, flow, nbytes))
+            return None
 
-    for index, flow in enumerate(flows):
-        advance(index, flow, None)
+    def send(index: int, flow: Flow[T], step: tuple[Parts, int] | None) -> None:
+        if step is None:
+            return
+        if step[0]:
+            session.channel.send(*step[0])
+        waiting.append((index, flow, step[1]))
+
+    # All draw before the first message: a source may itself use the channel.
+    started = [(index, flow, advance(index, flow, None)) for index, flow in enumerate(flows)]
+    for index, flow, step in started:
+        send(index, flow, step)
     while waiting:
         index, flow, nbytes = waiting.popleft()
-        advance(index, flow, session.channel.recv(nbytes) if nbytes else NOTHING)
+        send(index, flow, advance(index, flow, session.channel.recv(nbytes) if nbytes else NOTHING))
     return [results[i] for i in range(len(results))]
 
 

@@ -16,7 +16,7 @@ from blindsight.mpc.smooth import SHAPES, LeakyReLU, Smooth
 from blindsight.mpc.softmax import Softmax
 from blindsight.mpc.table import Table
 
-# Scale of the argument, scale of the result, and the error documented for them (docs/numerics.md).
+# Scale of the argument, scale of the result, and the error documented for them (docs/decisions/nonlinear.md).
 DOCUMENTED = {
     "tanh": (9, 12, 0.0012),
     "sigmoid": (9, 12, 0.0008),

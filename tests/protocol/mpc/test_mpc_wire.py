@@ -1,6 +1,7 @@
 """The bytes on the wire are fixed, per protocol and direction: a change of a protocol shows here first.
 
-After a wanted change: `python tests/protocol/mpc/test_mpc_wire.py` writes the baseline anew (and docs/wire.md's version may need to rise).
+After a wanted change `python tests/protocol/mpc/test_mpc_wire.py` writes the baseline anew (and the version in
+docs/wire.md may need to rise).
 """
 
 import hashlib
