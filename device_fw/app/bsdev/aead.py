@@ -8,7 +8,7 @@ import struct
 from array import array
 
 from bsdev import kernels
-from bsdev.keys import ORDER, equal
+from bsdev.keys import equal
 
 _SIGMA = b"expand 32-byte k"
 _P = (1 << 130) - 5
@@ -16,7 +16,7 @@ _P = (1 << 130) - 5
 
 def _hchacha(key, nonce16):
     x = array("I", _SIGMA + key + nonce16)
-    kernels.rounds(x, ORDER)
+    kernels.rounds(x)
     raw = bytes(x)
     return raw[:16] + raw[48:]
 
@@ -44,13 +44,13 @@ def open_sealed(key, sealed, aad):
     body = sealed[24:-16]
     state = array("I", _SIGMA + _hchacha(key, bytes(sealed[:16])) + bytes(8) + bytes(sealed[16:24]))
     block = bytearray(64)
-    kernels.chacha(block, state, ORDER, 1)
+    kernels.chacha(block, state, 1)
     tag = _poly1305(block[:32], aad, body, struct.pack("<QQ", len(aad), len(body)))
     if not equal(tag, sealed[-16:]):
         return None
     plain = bytearray(body)
     for i in range(0, len(plain), 64):
-        kernels.chacha(block, state, ORDER, 1)
+        kernels.chacha(block, state, 1)
         n = min(64, len(plain) - i)
         kernels.xor(memoryview(plain)[i : i + n], block, n)
     return bytes(plain)

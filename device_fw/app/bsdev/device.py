@@ -69,7 +69,8 @@ class Device:
         return due
 
     def _room(self):
-        """May another picture be taken? At the limit one whose answer was asked for in vain for long gives way."""
+        """May another picture be taken? At the limit one whose answer was asked for in vain for long gives
+        way."""
         store = self.store
         if len(store.waiting()) >= self.cfg.max_pending:
             return False

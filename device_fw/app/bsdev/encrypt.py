@@ -51,7 +51,8 @@ class Layout:
 def cipher(layout, stream, cfg, keys):
     """(cipher of the layout's mode, name of the code behind it); only what is used is loaded.
 
-    Where the C core is installed (`bsnative` of device_fw/natmod or usermod) the lattice modes run on it: same bytes.
+    Where the C core is installed (`bsnative` of device_fw/natmod or usermod) the lattice modes run on it:
+    same bytes.
     """
     if layout.mode not in (RLWE, RLWE_SK):
         from bsdev.aes import AesCtr

@@ -3,8 +3,9 @@
 
 Ring: Z_q[X]/(X^1024 + 1), q = 67104769 = 2^26 - 2^12 + 1. A polynomial is an array of 1,024 unsigned 32-bit
 words. Viper integers are as wide as the machine: wherever a sum may leave 32 bits the code masks it, so that
-the high half a 64-bit port would keep never matters. Products use 16-bit halves because viper has no
-multiply-high: h = vh*wh + (vh*wl >> 16) + (vl*wh >> 16) is floor(v*w'/2^32) short by less than 3.
+the high half a 64-bit port would keep never matters. Viper has no multiply-high: with v = vh * 2^15 + vl and
+w' = wh * 2^16 + wl, (vh*wh >> 1) + (vh*wl >> 17) + (vl*wh >> 16) is floor(v*w' / 2^32) short by less than 3,
+and no product leaves 31 bits.
 
 Everything that touches u, s, an error or a pixel runs in constant time (masks, no branch, no table look-up
 that depends on them). The one exception is the uniform sampler: its output `a` is public.
@@ -16,53 +17,77 @@ import micropython
 
 
 @micropython.viper
-def rounds(x: ptr32, order: ptr8):
-    """The 20 ChaCha rounds in place; `order`: the 32 state indices of a double round's eight quarter
-    rounds."""
+def rounds(x: ptr32):
+    """The 20 ChaCha rounds on 16 words, in place.
+
+    Rows 1 to 3 are turned before and after each diagonal round, so that one piece of code with fixed offsets
+    serves columns and diagonals. Bits above 32 are cut off where a right shift would bring them back.
+    """
     a = uint(0)
-    b = uint(0)
     d = uint(0)
+    b = uint(0)
     c = uint(0)
     mask = uint(1) << 16
     mask = (mask << 16) - uint(1)
-    n = 10
+    n = 20
     while n:
-        i = 0
-        while i < 32:
-            a = uint(x[order[i]])
-            b = uint(x[order[i + 1]])
-            c = uint(x[order[i + 2]])
-            d = uint(x[order[i + 3]])
-            a = (a + b) & mask
-            d = d ^ a
-            d = ((d << 16) & mask) | (d >> 16)
-            c = (c + d) & mask
-            b = b ^ c
-            b = ((b << 12) & mask) | (b >> 20)
-            a = (a + b) & mask
-            d = d ^ a
-            d = ((d << 8) & mask) | (d >> 24)
-            c = (c + d) & mask
-            b = b ^ c
-            b = ((b << 7) & mask) | (b >> 25)
-            x[order[i]] = int(a)
-            x[order[i + 1]] = int(b)
-            x[order[i + 2]] = int(c)
-            x[order[i + 3]] = int(d)
-            i += 4
+        k = 4
+        while k:
+            a = uint(x[0])
+            b = uint(x[4])
+            c = uint(x[8])
+            d = uint(x[12])
+            a = a + b
+            d = (d ^ a) & mask
+            d = (d << 16) | (d >> 16)
+            c = c + d
+            b = (b ^ c) & mask
+            b = (b << 12) | (b >> 20)
+            a = a + b
+            d = (d ^ a) & mask
+            d = (d << 8) | (d >> 24)
+            c = c + d
+            b = (b ^ c) & mask
+            x[4] = int((b << 7) | (b >> 25))
+            x[0] = int(a)
+            x[8] = int(c)
+            x[12] = int(d)
+            x = ptr32(int(x) + 4)
+            k -= 1
+        x = ptr32(int(x) - 16)
         n -= 1
+        y = ptr32(
+            int(x) + 16 + ((n & 1) ^ 1) * 32
+        )  # left by one: row 1 before a diagonal round, row 3 after it
+        k = y[0]
+        y[0] = y[1]
+        y[1] = y[2]
+        y[2] = y[3]
+        y[3] = k
+        y = ptr32(int(x) + 16 + (n & 1) * 32)  # the other of the two right by one
+        k = y[3]
+        y[3] = y[2]
+        y[2] = y[1]
+        y[1] = y[0]
+        y[0] = k
+        k = x[8]
+        x[8] = x[10]
+        x[10] = k
+        k = x[9]
+        x[9] = x[11]
+        x[11] = k
 
 
 @micropython.viper
-def chacha(out: ptr32, state: ptr32, order: ptr8, blocks: int):
-    """`blocks` ChaCha20 key-stream blocks (RFC 8439) from `state` into `out`; the counter in word 12
+def chacha(out: ptr32, state: ptr32, blocks: int):
+    """`blocks` ChaCha20 key-stream blocks (RFC 8439) from `state` to `out`; the counter in word 12
     advances."""
     while blocks:
         i = 0
         while i < 16:
             out[i] = state[i]
             i += 1
-        rounds(out, order)
+        rounds(out)
         i = 0
         while i < 16:
             out[i] = out[i] + state[i]
@@ -73,10 +98,13 @@ def chacha(out: ptr32, state: ptr32, order: ptr8, blocks: int):
 
 
 @micropython.viper
-def ntt(x: ptr32, w: ptr32, ws: ptr16):
-    """Forward NTT in place: input [0, q), output [0, q) in bit-reversed order.
+def ntt(x: ptr32, v: int, h: int, w: ptr32):
+    """Forward NTT in place: input [0, q), output [0, q) in bit-reversed order; v and h are scratch (pass 0,
+    0).
 
-    `w`: psi^brv(i); `ws`: floor(w * 2^32 / q) seen as 16-bit halves. Values stay below 8q < 2^29 on the way.
+    `w`: psi^brv(i). Shoup's companion floor(w * 2^32 / q) is, for every w below q = 2^26 - 2^12 + 1, (w << 6)
+    + (w >> 8) - (w >> 20) + (w >> 22) - 2 and 1 to 3 more; the remainder stays below 4q, values below 8q <
+    2^29 on the way.
     """
     q = 67104769
     q4 = 4 * q
@@ -84,49 +112,43 @@ def ntt(x: ptr32, w: ptr32, ws: ptr16):
     m = 1
     t4 = 2048
     while m < 1024:
-        k = base
+        x = ptr32(base)
         i = m
         while i < 2 * m:
             wi = w[i]
-            wl = ws[2 * i]
-            wh = ws[2 * i + 1]
-            e = k + t4
-            while k < e:
-                x = ptr32(k)
-                y = ptr32(k + t4)
+            wl = (wi << 6) + (wi >> 8) - (wi >> 20) + (wi >> 22) - 2
+            wh = (wl >> 16) & 0xFFFF
+            wl = wl & 0xFFFF
+            e = int(x) + t4
+            while int(x) < e:
+                y = ptr32(int(x) + t4)
                 v = y[0]
-                h = (
-                    (v >> 16) * wh
-                    + int((uint(v >> 16) * uint(wl)) >> 16)
-                    + int((uint(v & 0xFFFF) * uint(wh)) >> 16)
-                )
+                h = ((v >> 15) * wh >> 1) + ((v >> 15) * wl >> 17) + ((v & 0x7FFF) * wh >> 16)
                 v = (v * wi - h * q) & 0x3FFFFFFF
                 h = x[0] - q4
                 h += (h >> 31) & q4
                 x[0] = h + v
                 y[0] = h - v + q4
-                k += 4
-            k += t4
+                x = ptr32(int(x) + 4)
+            x = ptr32(int(x) + t4)
             i += 1
         m <<= 1
         t4 >>= 1
-    k = base
+    x = ptr32(base)
     e = base + 4096
-    while k < e:
-        x = ptr32(k)
+    while int(x) < e:
         v = x[0] - q4
         v += (v >> 31) & q4
         v -= 2 * q
         v += (v >> 31) & (2 * q)
         v -= q
-        v += (v >> 31) & q
-        x[0] = v
-        k += 4
+        x[0] = v + ((v >> 31) & q)
+        x = ptr32(int(x) + 4)
 
 
 @micropython.viper
-def intt(x: ptr32, w: ptr32, ws: ptr16):
-    """Inverse NTT in place, input and output [0, q).
+def intt(x: ptr32, v: int, h: int, w: ptr32):
+    """Inverse NTT in place, input and output [0, q); v and h are scratch (pass 0, 0).
 
     It reads the forward table backwards: psi^-brv(m+i) = -psi^brv(2m-1-i), the sign taken into the
     subtraction.
@@ -137,49 +159,39 @@ def intt(x: ptr32, w: ptr32, ws: ptr16):
     m = 512
     t4 = 4
     while m:
-        k = base
+        x = ptr32(base)
         i = 2 * m - 1
         while i >= m:
             wi = w[i]
-            wl = ws[2 * i]
-            wh = ws[2 * i + 1]
-            e = k + t4
-            while k < e:
-                x = ptr32(k)
-                y = ptr32(k + t4)
+            wl = (wi << 6) + (wi >> 8) - (wi >> 20) + (wi >> 22) - 2
+            wh = (wl >> 16) & 0xFFFF
+            wl = wl & 0xFFFF
+            e = int(x) + t4
+            while int(x) < e:
+                y = ptr32(int(x) + t4)
                 v = y[0]
-                h = x[0]
-                r = h + v - q4
-                x[0] = r + ((r >> 31) & q4)
-                v = v - h + q4
-                h = (
-                    (v >> 16) * wh
-                    + int((uint(v >> 16) * uint(wl)) >> 16)
-                    + int((uint(v & 0xFFFF) * uint(wh)) >> 16)
-                )
+                h = x[0] + v - q4
+                v = v + v - h  # y - x + 4q
+                x[0] = h + ((h >> 31) & q4)
+                h = ((v >> 15) * wh >> 1) + ((v >> 15) * wl >> 17) + ((v & 0x7FFF) * wh >> 16)
                 y[0] = (v * wi - h * q) & 0x3FFFFFFF
-                k += 4
-            k += t4
+                x = ptr32(int(x) + 4)
+            x = ptr32(int(x) + t4)
             i -= 1
         m >>= 1
         t4 <<= 1
-    # times 1/1024 = 67039237 and its Shoup companion, then down to [0, q)
-    wi = 67039237
-    wh = 65472
-    wl = 0
-    k = base
+    # times 1/1024 = 67039237, whose companion is 65472 << 16, then down to [0, q)
+    x = ptr32(base)
     e = base + 4096
-    while k < e:
-        x = ptr32(k)
+    while int(x) < e:
         v = x[0]
-        h = (v >> 16) * wh + int((uint(v >> 16) * uint(wl)) >> 16) + int((uint(v & 0xFFFF) * uint(wh)) >> 16)
-        v = (v * wi - h * q) & 0x3FFFFFFF
+        h = ((v >> 15) * 65472 >> 1) + ((v & 0x7FFF) * 65472 >> 16)
+        v = (v * 67039237 - h * q) & 0x3FFFFFFF
         v -= 2 * q
         v += (v >> 31) & (2 * q)
         v -= q
-        v += (v >> 31) & q
-        x[0] = v
-        k += 4
+        x[0] = v + ((v >> 31) & q)
+        x = ptr32(int(x) + 4)
 
 
 @micropython.viper
@@ -196,15 +208,14 @@ def pmul(x: ptr32, y: ptr32):
         w = y[i]
         wl = (w << 6) & 0xFFFF
         wh = w >> 10
-        h = (v >> 16) * wh + int((uint(v >> 16) * uint(wl)) >> 16) + int((uint(v & 0xFFFF) * uint(wh)) >> 16)
+        h = ((v >> 15) * wh >> 1) + ((v >> 15) * wl >> 17) + ((v & 0x7FFF) * wh >> 16)
         h = h + (h >> 14) - 1
         v = ((v * w - h * q) & 0x3FFFFFFF) - 4 * q
         v += (v >> 31) & (4 * q)
         v -= 2 * q
         v += (v >> 31) & (2 * q)
         v -= q
-        v += (v >> 31) & q
-        x[i] = v
+        x[i] = v + ((v >> 31) & q)
         i += 1
 
 

@@ -12,9 +12,6 @@ from array import array
 
 from bsdev import kernels
 
-# State indices of the eight quarter rounds of a double round.
-ORDER = bytes.fromhex("0004080c0105090d02060a0e03070b0f00050a0f01060b0c0207080d0304090e")
-
 U, E0, E1, RESULT, SALT, NONCE, PUBLIC = 1, 2, 3, 4, 5, 6, 7
 SECRET, UNIFORM = 16, 18
 IMAGE_ID, NEXT_KEY = 64, 65  # only inside the Drbg, under a key that never leaves this module
@@ -72,7 +69,7 @@ class Stream:
 
     def fill(self, out, blocks):
         """Write the next 64 * blocks bytes of key stream to `out`."""
-        kernels.chacha(out, self.state, ORDER, blocks)
+        kernels.chacha(out, self.state, blocks)
 
     def take(self, n):
         """The next n <= 64 bytes; the rest of that block is dropped."""
@@ -85,9 +82,9 @@ class Drbg:
     time.
 
     `radio_on` is asked before each draw: on an ESP32 the hardware generator is only random while the radio
-    runs (ESP-IDF, "Random Number Generation"); without it the draw is refused with an OSError.
-    Each draw hashes 1,024 bytes: a generator that gives a quarter of a bit a byte still fills 256 bits (an RP2040
-    has only its ring oscillator).
+    runs (ESP-IDF, "Random Number Generation"); without it the draw is refused with an OSError. Each draw
+    hashes 1,024 bytes: a generator that gives a quarter of a bit a byte still fills 256 bits (an RP2040 has
+    only its ring oscillator).
     """
 
     def __init__(self, radio_on, stream):

@@ -34,7 +34,8 @@ def reboot():
 
 
 def recover(error):
-    """After a fault nobody foresaw: show it; a board starts again in ten seconds, a process ends with code 1."""
+    """After a fault nobody foresaw: show it; a board starts again in ten seconds, a process ends with code
+    1."""
     sys.print_exception(error)
     if hasattr(machine, "reset"):
         time.sleep(10)

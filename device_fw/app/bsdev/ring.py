@@ -18,7 +18,6 @@ class Ring:
         self.u = array("I", bytes(4 * N))
         self.x = array("I", bytes(4 * N))
         self.w = array("I", bytes(4 * N))
-        self.ws = array("I", bytes(4 * N))
         self.noise = bytearray(21 * 64)  # key stream of 256 error coefficients
         self.out = bytearray(2304)
         self.view = memoryview(self.out)
@@ -29,7 +28,6 @@ class Ring:
                 r = r << 1 | j & 1
                 j >>= 1
             self.w[r] = p
-            self.ws[r] = (p << 32) // Q
             p = p * PSI % Q
 
     def ternary(self, seed, purpose, index):
@@ -37,7 +35,7 @@ class Ring:
         self.stream.reset(seed, purpose, index)
         self.stream.fill(self.noise, 16)
         kernels.ternary(self.u, self.noise, 128)
-        kernels.ntt(self.u, self.w, self.ws)
+        kernels.ntt(self.u, 0, 0, self.w)
 
     def uniform(self, seed):
         """The NTT-domain polynomial of a public seed into x."""
@@ -50,7 +48,7 @@ class Ring:
     def times_u(self):
         """x = inverse NTT of x * u."""
         kernels.pmul(self.x, self.u)
-        kernels.intt(self.x, self.w, self.ws)
+        kernels.intt(self.x, 0, 0, self.w)
 
     def error(self, seed, purpose, index):
         """x += a centred-binomial error."""
