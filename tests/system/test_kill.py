@@ -18,20 +18,15 @@ from blindsight.nn.model import Model
 WORKER = Path(__file__).with_name("pair_worker.py")
 
 
-def lines(path: Path) -> list[tuple[int, int]]:
-    text = path.read_text() if path.exists() else ""
-    return [tuple(map(int, line.split())) for line in text.splitlines()]  # type: ignore[misc]
-
-
 def run_with_kills(folder: Path, pictures: int, kills: int, rng: random.Random) -> int:
     """Run the pair to the end, killing one of the two `kills` times; returns how many kills hit a running process."""
     model_path = zoo.path("mnist")
     model = Model.load(model_path)
     (folder / "plan.json").write_text(model.plan.to_json())
     data = np.load(Path(__file__).parents[2] / "models/data/mnist.npz")["x"][:pictures].reshape(pictures, -1)
-    shares = np.random.default_rng(5).integers(0, 1 << 32, data.shape, dtype=np.uint32)
+    shares = np.random.default_rng(5).integers(0, 256, data.shape, dtype=np.uint8)
     np.save(folder / "pixels-1.npy", shares)
-    np.save(folder / "pixels-0.npy", data.astype(np.uint32) - shares)
+    np.save(folder / "pixels-0.npy", data ^ shares)
 
     def start(party: int) -> subprocess.Popen:
         path = model_path if party == 0 else folder / "plan.json"
@@ -40,7 +35,7 @@ def run_with_kills(folder: Path, pictures: int, kills: int, rng: random.Random) 
             return subprocess.Popen(command, stderr=errors)
 
     workers = [start(0), start(1)]
-    hit, deadline = 0, time.monotonic() + 240
+    hit, deadline = 0, time.monotonic() + 400
     try:
         for _ in range(kills):
             time.sleep(rng.uniform(0.2, 3.0))
@@ -65,7 +60,7 @@ def run_with_kills(folder: Path, pictures: int, kills: int, rng: random.Random) 
                 worker.wait()
 
     for party in (0, 1):
-        slots = [slot for _, slot in lines(folder / f"log-{party}")]
+        slots = [int(line) for line in (folder / f"log-{party}").read_text().splitlines()]
         assert len(set(slots)) == len(slots), f"party {party} used a slot twice"
     wrong = 0
     truth = floatnet.forward(model.graph, data.reshape(pictures, 28, 28, 1)).argmax(axis=1)
