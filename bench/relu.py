@@ -2,8 +2,9 @@
 
     python -m bench.relu [--elements N] [--f F] [--m M] [--runs R] [--json]
 
-Each run makes its correlations with the real generator, then consumes them in one ReLU; the best run is reported (others work on
-the same machine), set-up (base OT) apart; CPU time is that of the busier party.  The result is checked against the ideal functionality in every run.
+Each run makes its correlations with the real generator, then consumes them in one ReLU. The best run is
+reported (others work on the same machine), set-up (base OT) apart; CPU time is that of the busier party. The
+result is checked against the ideal functionality in every run.
 """
 
 from __future__ import annotations
@@ -113,13 +114,12 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"ReLU, f = {args.f}, m = {args.m}, {args.elements} elements, best of {args.runs} runs, an element:"
     )
-    print(
-        f"  online   {best['online_us']:.3f} us (CPU {best['online_cpu_us']:.3f})  {best['online_bytes']:.2f} bytes  {best['rounds']} rounds"
-    )
-    print(
-        f"  offline  {best['offline_us']:.3f} us (CPU {best['offline_cpu_us']:.3f})  {best['offline_bytes']:.2f} bytes"
-        f"  {best['random_ots']:.0f} random OTs"
-    )
+    for phase, rest in (
+        ("online ", f"{best['rounds']} rounds"),
+        ("offline", f"{best['random_ots']:.0f} random OTs"),
+    ):
+        us, cpu, size = (best[f"{phase.strip()}_{what}"] for what in ("us", "cpu_us", "bytes"))
+        print(f"  {phase}  {us:.3f} us (CPU {cpu:.3f})  {size:.2f} bytes  {rest}")
     print(f"  in all   {best['total_us']:.3f} us  (set-up once: {best['setup_s']:.2f} s)")
     return 0
 

@@ -8,7 +8,8 @@ namespace {
 constexpr size_t L = 4;
 using Lane = u64[L];
 
-template <unsigned K> [[gnu::always_inline]] inline void equals(const u64 *digit, size_t W, size_t count, Lane *eq) {
+template <unsigned K>
+[[gnu::always_inline]] inline void equals(const u64 *digit, size_t W, size_t count, Lane *eq) {
     // eq[j] = [digit == j], by doubling
     for (size_t l = 0; l < L; ++l) eq[0][l] = ~0ULL;
     for (unsigned b = 0; b < K; ++b)
@@ -21,15 +22,15 @@ template <unsigned K> [[gnu::always_inline]] inline void equals(const u64 *digit
 }
 
 template <unsigned K, unsigned V>
-[[gnu::always_inline]] inline void messages_block(const u64 *digit, const u64 *correction, const u64 *pads, size_t W, size_t count, u64 *messages,
-                                                  u64 *share) {
+[[gnu::always_inline]] inline void messages_block(const u64 *digit, const u64 *correction, const u64 *pads, size_t W,
+                                                  size_t count, u64 *messages, u64 *share) {
     constexpr unsigned J = 1u << K;
     Lane eq[J], pad[J];
     equals<K>(digit, W, count, eq);
     for (unsigned v = 0; v < V; ++v) {
         for (unsigned j = 0; j < J; ++j)
             for (size_t l = 0; l < L; ++l) pad[j][l] = l < count ? pads[(j * V + v) * W + l] : 0;
-        for (unsigned b = 0; b < K; ++b) // pad[j] <- pad[j ^ correction]
+        for (unsigned b = 0; b < K; ++b)  // pad[j] <- pad[j ^ correction]
             for (unsigned j = 0; j < J; ++j)
                 if ((j >> b & 1) == 0)
                     for (size_t l = 0; l < L; ++l) {
@@ -39,12 +40,12 @@ template <unsigned K, unsigned V>
                     }
         Lane own, less;
         for (size_t l = 0; l < L; ++l) {
-            own[l] = pad[0][l] ^ (v == 1 ? eq[0][l] : 0); // makes message 0 zero
+            own[l] = pad[0][l] ^ (v == 1 ? eq[0][l] : 0);  // makes message 0 zero
             less[l] = 0;
         }
         for (unsigned j = 1; j < J; ++j)
             for (size_t l = 0; l < L; ++l) {
-                less[l] ^= eq[j - 1][l]; // [a < j]
+                less[l] ^= eq[j - 1][l];  // [a < j]
                 const u64 message = (v == 0 ? less[l] : eq[j][l]) ^ own[l] ^ pad[j][l];
                 if (l < count) messages[((j - 1) * V + v) * W + l] = message;
             }
@@ -53,7 +54,8 @@ template <unsigned K, unsigned V>
 }
 
 template <unsigned K, unsigned V>
-[[gnu::always_inline]] inline void select_block(const u64 *digit, const u64 *pad, const u64 *messages, size_t W, size_t count, u64 *share) {
+[[gnu::always_inline]] inline void select_block(const u64 *digit, const u64 *pad, const u64 *messages, size_t W,
+                                                size_t count, u64 *share) {
     constexpr unsigned J = 1u << K;
     Lane eq[J];
     equals<K>(digit, W, count, eq);
@@ -66,7 +68,8 @@ template <unsigned K, unsigned V>
     }
 }
 
-template <class Body> [[gnu::always_inline]] inline void groups(size_t W, const Body &body) {
+template <class Body>
+[[gnu::always_inline]] inline void groups(size_t W, const Body &body) {
     size_t i = 0;
     for (; i + L <= W; i += L) body(i, L);
     if (i < W) body(i, W - i);
@@ -75,23 +78,27 @@ template <class Body> [[gnu::always_inline]] inline void groups(size_t W, const 
 template <unsigned K, unsigned V>
 void messages_all(const u64 *digit, const u64 *correction, const u64 *pads, size_t W, u64 *messages, u64 *share) {
     dispatch([=](auto) __attribute__((always_inline)) {
-        groups(W, [=](size_t i, size_t count) __attribute__((always_inline)) {
-            messages_block<K, V>(digit + i, correction + i, pads + i, W, count, messages + i, share + i);
-        });
+        groups(
+            W, [=](size_t i, size_t count) __attribute__((always_inline)) {
+                messages_block<K, V>(digit + i, correction + i, pads + i, W, count, messages + i, share + i);
+            });
     });
 }
 
-template <unsigned K, unsigned V> void select_all(const u64 *digit, const u64 *pad, const u64 *messages, size_t W, u64 *share) {
+template <unsigned K, unsigned V>
+void select_all(const u64 *digit, const u64 *pad, const u64 *messages, size_t W, u64 *share) {
     dispatch([=](auto) __attribute__((always_inline)) {
-        groups(W, [=](size_t i, size_t count) __attribute__((always_inline)) {
-            select_block<K, V>(digit + i, pad + i, messages + i, W, count, share + i);
-        });
+        groups(
+            W, [=](size_t i, size_t count) __attribute__((always_inline)) {
+                select_block<K, V>(digit + i, pad + i, messages + i, W, count, share + i);
+            });
     });
 }
 
-} // namespace
+}  // namespace
 
-void leaf_messages(const u64 *digit, const u64 *correction, const u64 *pads, size_t W, unsigned k, unsigned w, u64 *messages, u64 *share) {
+void leaf_messages(const u64 *digit, const u64 *correction, const u64 *pads, size_t W, unsigned k, unsigned w,
+                   u64 *messages, u64 *share) {
     using Kernel = void (*)(const u64 *, const u64 *, const u64 *, size_t, u64 *, u64 *);
     static constexpr Kernel kernels[4][2] = {{messages_all<1, 1>, messages_all<1, 2>},
                                              {messages_all<2, 1>, messages_all<2, 2>},
@@ -134,4 +141,4 @@ void and_combine(const u64 *mine, const u64 *theirs, const AndGate &gate, size_t
     });
 }
 
-} // namespace bs::bitslice
+}  // namespace bs::bitslice

@@ -8,13 +8,15 @@ namespace {
 
 using i32 = std::int32_t;
 constexpr unsigned MOST = 256;
-constexpr size_t LANES = 16; // instances worked on together: their tables fill half of the first-level cache
+constexpr size_t LANES = 16;  // instances worked on together: their tables fill half of the first-level cache
 using Row = u32[LANES];
 
 // 64 instances' pads, copied together, and 16 instances' tables.  The odd row length spreads pads over all cache sets.
-template <unsigned J> struct Scratch {
+template <unsigned J>
+struct Scratch {
     static constexpr size_t PADS = 64 + 16;
-    std::vector<u32> pads = std::vector<u32>(J * PADS), values = std::vector<u32>((J + J / 2) * LANES), e = std::vector<u32>(J * 64);
+    std::vector<u32> pads = std::vector<u32>(J * PADS), values = std::vector<u32>((J + J / 2) * LANES),
+                     e = std::vector<u32>(J * 64);
     ~Scratch() {
         for (auto *v : {&pads, &values, &e}) {
             volatile u32 *p = v->data();
@@ -23,8 +25,10 @@ template <unsigned J> struct Scratch {
     }
 };
 
-// v[j][i] <- v[(j + turn[i]) mod J][i]: one conditional rotation a bit, so that no address depends on `turn`.  J/2 rows of room behind.
-template <unsigned J> [[gnu::always_inline]] inline void rotate(Row *v, const u32 *turn) {
+// v[j][i] <- v[(j + turn[i]) mod J][i]: one conditional rotation a bit, so that no address depends on `turn`.  J/2 rows
+// of room behind.
+template <unsigned J>
+[[gnu::always_inline]] inline void rotate(Row *v, const u32 *turn) {
     for (unsigned bit = 0; 1u << bit < J; ++bit) {
         const unsigned step = 1u << bit;
         alignas(64) Row take;
@@ -36,8 +40,9 @@ template <unsigned J> [[gnu::always_inline]] inline void rotate(Row *v, const u3
 }
 
 template <unsigned K, class Isa>
-[[gnu::always_inline]] inline void lut_block(Isa isa, const Lines &lines, const u32 *turn, const u32 *low, const u32 *correction, const u32 *pads,
-                                             size_t n, size_t count, unsigned w, size_t W, Scratch<1u << K> &scratch, u64 *messages, u32 *share) {
+[[gnu::always_inline]] inline void lut_block(Isa isa, const Lines &lines, const u32 *turn, const u32 *low,
+                                             const u32 *correction, const u32 *pads, size_t n, size_t count, unsigned w,
+                                             size_t W, Scratch<1u << K> &scratch, u64 *messages, u32 *share) {
     constexpr unsigned J = 1u << K;
     constexpr size_t PADS = Scratch<J>::PADS;
     const i32 half = 1 << (lines.shift - 1);
@@ -52,12 +57,14 @@ template <unsigned K, class Isa>
         std::memcpy(x, low + first, here * sizeof(u32));
         for (size_t i = 0; i < here; ++i) asked[i] = correction[first + i] & (J - 1);
         for (unsigned j = 0; j < J; ++j)
-            for (size_t i = 0; i < LANES; ++i) v[j][i] = static_cast<u32>((lines.base[j] + lines.slope[j] * x[i] + half) >> lines.shift);
+            for (size_t i = 0; i < LANES; ++i)
+                v[j][i] = static_cast<u32>((lines.base[j] + lines.slope[j] * x[i] + half) >> lines.shift);
         rotate<J>(v, turns);
         for (size_t i = 0; i < LANES; ++i) offset[i] = v[0][i] + pad[asked[i] * PADS + first + i];
         for (size_t i = 0; i < here; ++i) share[first + i] = offset[i] & low_mask(w);
         for (unsigned j = 1; j < J; ++j)
-            for (size_t i = 0; i < LANES; ++i) e[64 * j + first + i] = v[j][i] - offset[i] + pad[(j ^ asked[i]) * PADS + first + i];
+            for (size_t i = 0; i < LANES; ++i)
+                e[64 * j + first + i] = v[j][i] - offset[i] + pad[(j ^ asked[i]) * PADS + first + i];
     }
     for (unsigned j = 1; j < J; ++j) {
         for (size_t i = count; i < 64; ++i) e[64 * j + i] = 0;
@@ -66,23 +73,27 @@ template <unsigned K, class Isa>
 }
 
 template <unsigned K>
-void lut_all(const Lines &lines, const u32 *turn, const u32 *low, const u32 *correction, const u32 *pads, size_t n, unsigned w, u64 *messages,
-             u32 *share) {
+void lut_all(const Lines &lines, const u32 *turn, const u32 *low, const u32 *correction, const u32 *pads, size_t n,
+             unsigned w, u64 *messages, u32 *share) {
     Scratch<1u << K> scratch;
     const size_t W = words(n);
-    dispatch([&, n, w, W](auto isa) __attribute__((always_inline)) {
-        blocks(n, [&](size_t i, size_t first, size_t count) __attribute__((always_inline)) {
-            lut_block<K>(isa, lines, turn + first, low + first, correction + first, pads + first, n, count, w, W, scratch, messages + i, share + first);
-        });
+    dispatch([&, n, w, W ](auto isa) __attribute__((always_inline)) {
+        blocks(
+            n, [&](size_t i, size_t first, size_t count) __attribute__((always_inline)) {
+                lut_block<K>(isa, lines, turn + first, low + first, correction + first, pads + first, n, count, w, W,
+                             scratch, messages + i, share + first);
+            });
     });
 }
 
-} // namespace
+}  // namespace
 
-void lut_messages(const Lines &lines, const u32 *turn, const u32 *low, const u32 *correction, const u32 *pads, size_t n, unsigned k, unsigned w,
-                  u64 *messages, u32 *share) {
-    using Kernel = void (*)(const Lines &, const u32 *, const u32 *, const u32 *, const u32 *, size_t, unsigned, u64 *, u32 *);
-    static constexpr Kernel kernels[8] = {lut_all<1>, lut_all<2>, lut_all<3>, lut_all<4>, lut_all<5>, lut_all<6>, lut_all<7>, lut_all<8>};
+void lut_messages(const Lines &lines, const u32 *turn, const u32 *low, const u32 *correction, const u32 *pads, size_t n,
+                  unsigned k, unsigned w, u64 *messages, u32 *share) {
+    using Kernel =
+        void (*)(const Lines &, const u32 *, const u32 *, const u32 *, const u32 *, size_t, unsigned, u64 *, u32 *);
+    static constexpr Kernel kernels[8] = {lut_all<1>, lut_all<2>, lut_all<3>, lut_all<4>,
+                                          lut_all<5>, lut_all<6>, lut_all<7>, lut_all<8>};
     kernels[k - 1](lines, turn, low, correction, pads, n, w, messages, share);
 }
 
@@ -102,11 +113,12 @@ void lut_select(const u64 *index, const u64 *messages, size_t W, unsigned k, uns
                     }
             for (unsigned j = 1; j < 1u << k; ++j)
                 for (unsigned v = 0; v < w; ++v)
-                    for (size_t l = 0; l < count; ++l) sum[v][l] ^= eq[j][l] & messages[(static_cast<size_t>(j - 1) * w + v) * W + i + l];
+                    for (size_t l = 0; l < count; ++l)
+                        sum[v][l] ^= eq[j][l] & messages[(static_cast<size_t>(j - 1) * w + v) * W + i + l];
             for (unsigned v = 0; v < w; ++v)
                 for (size_t l = 0; l < count; ++l) planes[v * W + i + l] = sum[v][l];
         }
     });
 }
 
-} // namespace bs::bitslice
+}  // namespace bs::bitslice

@@ -49,7 +49,8 @@ struct Avx2 {
         const __m256i byte = _mm256_set1_epi32(0xFF);
         const __m128i by = _mm_cvtsi32_si128(static_cast<int>(8 * b));
         const auto get = [&](unsigned i) __attribute__((target("avx2"))) {
-            return _mm256_and_si256(_mm256_srl_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(x + 8 * i)), by), byte);
+            return _mm256_and_si256(
+                _mm256_srl_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(x + 8 * i)), by), byte);
         };
         const __m256i ab = _mm256_packus_epi32(get(0), get(1)), cd = _mm256_packus_epi32(get(2), get(3));
         return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(ab, cd), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -58,11 +59,12 @@ struct Avx2 {
         for (unsigned b = 0; 8 * b < w; ++b) {
             __m256i lo = bytes32(x, b), hi = bytes32(x + 32, b);
             const unsigned top = w - 8 * b < 8 ? w - 8 * b : 8;
-            const __m128i skip = _mm_cvtsi32_si128(static_cast<int>(8 - top)); // bits that nobody wants
+            const __m128i skip = _mm_cvtsi32_si128(static_cast<int>(8 - top));  // bits that nobody wants
             lo = _mm256_sll_epi16(lo, skip);
             hi = _mm256_sll_epi16(hi, skip);
             for (unsigned j = top; j-- > 0;) {
-                const u64 l = static_cast<u32>(_mm256_movemask_epi8(lo)), h = static_cast<u32>(_mm256_movemask_epi8(hi));
+                const u64 l = static_cast<u32>(_mm256_movemask_epi8(lo)),
+                          h = static_cast<u32>(_mm256_movemask_epi8(hi));
                 planes[(8 * b + j) * stride] = l | (h << 32);
                 lo = _mm256_add_epi8(lo, lo);
                 hi = _mm256_add_epi8(hi, hi);
@@ -71,19 +73,22 @@ struct Avx2 {
     }
     // 32 bits -> 32 bytes, 0xFF where set
     [[gnu::target("avx2")]] static __m256i spread(u32 bits) {
-        const __m256i where = _mm256_setr_epi64x(0x0000000000000000, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+        const __m256i where =
+            _mm256_setr_epi64x(0x0000000000000000, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
         const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ULL));
         const __m256i all = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), where);
         return _mm256_cmpeq_epi8(_mm256_and_si256(all, bit), bit);
     }
     [[gnu::target("avx2")]] static void unslice64(const u64 *planes, size_t stride, unsigned w, u32 *x) {
         for (unsigned half = 0; half < 2; ++half) {
-            __m256i acc[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+            __m256i acc[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
+                              _mm256_setzero_si256()};
             for (unsigned b = 0; 8 * b < w; ++b) {
                 const unsigned top = w - 8 * b < 8 ? w - 8 * b : 8;
                 for (unsigned j = 0; j < top; ++j) {
                     const u32 bits = static_cast<u32>(planes[(8 * b + j) * stride] >> (32 * half));
-                    acc[b] = _mm256_or_si256(acc[b], _mm256_and_si256(spread(bits), _mm256_set1_epi8(static_cast<char>(1 << j))));
+                    acc[b] = _mm256_or_si256(
+                        acc[b], _mm256_and_si256(spread(bits), _mm256_set1_epi8(static_cast<char>(1 << j))));
                 }
             }
             alignas(32) std::uint8_t byte[4][32];
@@ -102,11 +107,15 @@ struct Avx2 {
     }
 };
 
-template <class Body> [[gnu::target("avx2,bmi2")]] void run_avx2(const Body &body) { body(Avx2{}); }
+template <class Body>
+[[gnu::target("avx2,bmi2")]] void run_avx2(const Body &body) {
+    body(Avx2{});
+}
 #endif
 
 // Runs body(Isa{}) compiled for the best instruction set allowed; the body must be always_inline.
-template <class Body> void dispatch(const Body &body) {
+template <class Body>
+void dispatch(const Body &body) {
 #if defined(__x86_64__)
     if (features().avx2) return run_avx2(body);
 #endif
@@ -114,12 +123,15 @@ template <class Body> void dispatch(const Body &body) {
 }
 
 // body(word, first, count) for every 64 elements
-template <class Body> [[gnu::always_inline]] inline void blocks(size_t n, const Body &body) {
+template <class Body>
+[[gnu::always_inline]] inline void blocks(size_t n, const Body &body) {
     for (size_t i = 0; i < n / 64; ++i) body(i, 64 * i, static_cast<size_t>(64));
     if (n % 64 != 0) body(n / 64, n - n % 64, n % 64);
 }
 
 // all ones where bit i of the word is set
-[[gnu::always_inline]] inline u32 mask_of(u64 word, unsigned i) { return -(static_cast<u32>(word >> (i & 32)) >> (i & 31) & 1u); }
+[[gnu::always_inline]] inline u32 mask_of(u64 word, unsigned i) {
+    return -(static_cast<u32>(word >> (i & 32)) >> (i & 31) & 1u);
+}
 
-} // namespace bs::bitslice
+}  // namespace bs::bitslice
