@@ -4,7 +4,7 @@ mpy-cross compiles a viper function with the right interface (`_bsnative.py`); t
 by a position-independent block of the C core. Tied to .mpy version 6.3 (MicroPython 1.23 and later); the firmware checks
 OP_VERSION and falls back to viper.
 
-    python device_fw/natmod/build.py x64|armv7em|armv7emsp|rv32imc OUTPUT.mpy
+    python device_fw/natmod/build.py x64|armv6m|armv7em|armv7emsp|rv32imc OUTPUT.mpy
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Arch:
 
 ARCHES = {
     "x64": Arch("", ("-m64", "-fcf-protection=none")),
+    "armv6m": Arch("arm-none-eabi-", ("-mcpu=cortex-m0plus", "-mthumb")),
     "armv7em": Arch("arm-none-eabi-", ("-mcpu=cortex-m4", "-mthumb")),
     "armv7emsp": Arch("arm-none-eabi-", ("-mcpu=cortex-m4", "-mthumb")),
     "rv32imc": Arch(

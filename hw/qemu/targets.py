@@ -54,6 +54,8 @@ TARGETS = {
     t.name: t
     for t in (
         _cortex_m("cortex-m4", "cortex-m4", "mps2-an386", "STM32F4/L4, nRF52, RP2350 (M33, close)"),
+        # QEMU has no M0+ with RAM enough; an M4 runs the same instructions
+        _cortex_m("cortex-m0plus", "cortex-m0plus", "mps2-an386", "RP2040 (Raspberry Pi Pico W)"),
         _cortex_m("cortex-m7", "cortex-m7", "mps2-an500", "STM32F7/H7, Teensy 4, OpenMV H7"),
         Target(
             "rv32imc",

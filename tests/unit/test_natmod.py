@@ -87,7 +87,13 @@ def test_same_bytes_on_the_unix_port(builder: ModuleType, tmp_path: pathlib.Path
 
 
 @pytest.mark.parametrize(
-    ("arch", "board"), [("armv7emsp", "cortex-m4"), ("armv7em", "cortex-m7"), ("rv32imc", "rv32imc")]
+    ("arch", "board"),
+    [
+        ("armv6m", "cortex-m0plus"),
+        ("armv7emsp", "cortex-m4"),
+        ("armv7em", "cortex-m7"),
+        ("rv32imc", "rv32imc"),
+    ],
 )
 def test_blocks_for_boards(builder: ModuleType, tmp_path: pathlib.Path, arch: str, board: str) -> None:
     target = TARGETS[board]
