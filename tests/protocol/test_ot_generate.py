@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from blindsight import _native
 from blindsight.channel import ChannelError, ProtocolError
-from blindsight.ot.correlations import Draw, bits, ints, triples, words
+from blindsight.ot.correlations import Draw, bits, ints, triples
 from blindsight.ot.generate import EXTENSIONS, Generator
 from blindsight.ot.ideal import dealt_pair
 
@@ -174,11 +174,15 @@ def test_peers_of_other_parameters_are_told_so(
         two_parties(lambda channel: Generator(channel, link=links[channel.party]))
 
 
-def test_another_list_at_the_peer_is_one_clear_error(two_parties: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("extension", ["softspoken-4", "ferret"])
+@pytest.mark.parametrize("other", [bits(0, 1, 1, 2000), ints(0, 1, 1, 1000), bits(1, 1, 1, 1000)], ids=str)
+def test_another_list_at_the_peer_is_one_clear_error(
+    two_parties: Callable[..., Any], extension: str, other: Draw
+) -> None:
     def party(channel: Any) -> None:
-        Generator(channel).draw(bits(0, 1, 1, 1000 * (1 + channel.party)))
+        Generator(channel, extension=extension).draw(other if channel.party else bits(0, 1, 1, 1000))
 
-    with pytest.raises(ProtocolError, match="bytes"):
+    with pytest.raises(ProtocolError, match="the two parties draw different correlations"):
         two_parties(party)
 
 
@@ -208,4 +212,4 @@ def test_short_draws_share_their_cost(two_parties: Callable[..., Any]) -> None:
         return int(channel.stats.minus(before).received if channel.party == 0 else 0)
 
     (got, _), _ = two_parties(party)
-    assert got <= 31 * 32 * ((100 * words(10) * 64 + 255) // 256) + 64
+    assert got <= 31 * 32 * 25 + 64  # 100 words of 64 instances are 25 columns

@@ -7,6 +7,7 @@ what is stored is finished pads.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -85,7 +86,8 @@ class Generator:
         """
         runs = _joined(draws)
         made = [_Run(d, self.party) for d, _ in runs]
-        self._extend_all([task for run in made for task in run.tasks])
+        agreed = hashlib.sha256(repr(list(draws)).encode()).digest()[:16]
+        self._extend_all([task for run in made for task in run.tasks], agreed)
         out: list[Arrays] = [()] * len(draws)
         for run, (_, members) in zip(made, runs, strict=True):
             whole, start = run.result(), 0
@@ -97,13 +99,21 @@ class Generator:
                 start += span
         return out
 
-    def _extend_all(self, tasks: Sequence[tuple[Draw, Arrays]]) -> None:
+    def _extend_all(self, tasks: Sequence[tuple[Draw, Arrays]], agreed: bytes) -> None:
         """Extend piece by piece: a message covers a bounded number of OTs, and each party's next message is on its way
-        while the peer works on the last."""
+        while the peer works on the last.  `agreed`, a digest of the list, goes first: two lists that differ would give
+        correlations that do not match."""
         mine = [piece for task in tasks if self._speaks(task[0]) for piece in _pieces(*task)]
         theirs = [piece for task in tasks if not self._speaks(task[0]) for piece in _pieces(*task)]
-        for speak, listen in itertools.zip_longest(mine, theirs):
-            for piece in (speak, listen):
+        self._channel.send(agreed)
+        if mine:
+            self._extend(*mine.pop(0))
+        if self._channel.recv(len(agreed)).tobytes() != agreed:
+            raise ProtocolError(
+                "the two parties draw different correlations; load the same plan and code on both"
+            )
+        for listen, speak in itertools.zip_longest(theirs, mine):
+            for piece in (listen, speak):
                 if piece is not None:
                     self._extend(*piece)
 
