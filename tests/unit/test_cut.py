@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from blindsight.nn.cut import Block, Conv, Cut, axes
 from blindsight.nn.ops import Conv2d, Linear, Relu
-from blindsight.nn.planner import choose
+from blindsight.nn.planner import Costs, choose
+from blindsight.params import CONCEALED, LOGITS, RingParams
 
 
 def negacyclic(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -147,6 +148,15 @@ REAL = {
 def test_layers_of_real_networks(name: str) -> None:
     conv, batch = REAL[name]
     check(choose(conv, batch), 3)
+
+
+@pytest.mark.parametrize("ring", [LOGITS, CONCEALED], ids=lambda ring: ring.name)
+@pytest.mark.parametrize("name", ["mnist 5x5", "1x1 stride 2", "vgg deepest", "depthwise stride 2", "linear"])
+def test_larger_rings(name: str, ring: RingParams) -> None:
+    conv, batch = REAL[name]
+    cut = choose(conv, batch, Costs.of(ring))
+    assert cut.n == 4096
+    check(cut, 4)
 
 
 def test_refusals() -> None:
