@@ -25,7 +25,7 @@ except ImportError:  # CPython runs the viper source as ordinary Python
 
     ptr8 = ptr32 = object
 
-# format -> (bytes a pixel, conversion code to 1 channel, to 3 channels); rgb565 is high byte first, as sensors send
+# format -> (bytes a pixel, code to make 1 channel of it, code for 3); rgb565 is high byte first (sensors)
 FORMATS = {"gray8": (1, 0, 2), "rgb888": (3, 3, 1), "rgb565": (2, 4, 5), "rgb565le": (2, 6, 7)}
 
 
