@@ -25,7 +25,7 @@ struct Scratch {  // of one draw
 }  // namespace
 
 void FerretParameters::check() const {
-    if (depth < 8 || depth > 20 || trees < 1 || trees > 1u << 16 || k < 1)
+    if (depth < 8 || depth > 20 || trees < 1 || trees > 1u << 16 || k < 1 || k >= 1u << 28)
         throw std::invalid_argument("Ferret has trees of depth 8 to 20");
     if (reserve() >= trees) throw std::invalid_argument("Ferret's parameters yield less than they consume");
 }

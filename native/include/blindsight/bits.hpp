@@ -22,23 +22,20 @@ class BitWriter {
         put_word(static_cast<u64>(value), width);
     }
     // Writes what is held, its last byte filled with zeros.
-    void finish() noexcept {
-        const u64 rest = static_cast<u64>(held_);
-        std::memcpy(out_, &rest, (bits_ + 7) / 8);
-    }
+    void finish() noexcept { std::memcpy(out_, &held_, (bits_ + 7) / 8); }
 
   private:
     void put_word(u64 value, unsigned width) noexcept {
-        held_ |= u128{value} << bits_;
+        held_ |= value << bits_;
         bits_ += width;
         if (bits_ >= 64) {
-            const u64 whole = static_cast<u64>(held_);
-            std::memcpy(out_, &whole, 8);
-            out_ += 8, held_ >>= 64, bits_ -= 64;
+            std::memcpy(out_, &held_, 8);
+            out_ += 8, bits_ -= 64;
+            held_ = bits_ == 0 ? 0 : value >> (width - bits_);
         }
     }
     std::uint8_t *out_;
-    u128 held_ = 0;
+    u64 held_ = 0;
     unsigned bits_ = 0;
 };
 

@@ -132,20 +132,19 @@ template <class B>
 static void lpn_encode(const AesKey& matrix, const std::uint8_t* table, std::uint32_t k, std::uint64_t first,
                        std::size_t count, std::uint8_t* z) {
     constexpr std::size_t WORDS = LPN_GROUP * LPN_WEIGHT;
-    alignas(32) std::uint32_t at[WORDS];
+    alignas(32) std::uint32_t at[WORDS];  // in bytes: k < 2^28
     for (std::size_t done = 0; done < count; done += LPN_GROUP, z += 16 * LPN_GROUP) {
         const std::uint64_t group = (first + done) / LPN_GROUP * (WORDS / 4);
         for (std::size_t s = 0; s < WORDS / 4; s += 2 * STEP) {
             V x[STEP];
             for (unsigned i = 0; i < STEP; ++i) x[i] = V{group + s + 2 * i, 0, group + s + 2 * i + 1, 0};
             B::encrypt(matrix, x);
-            for (unsigned i = 0; i < STEP; ++i) store(at + 4 * s + 8 * i, (V)B::scale((V32)x[i], k));
+            for (unsigned i = 0; i < STEP; ++i) store(at + 4 * s + 8 * i, (V)(B::scale((V32)x[i], k) << 4));
         }
         for (std::size_t i = 0; i < LPN_GROUP; ++i) {
             B128 sum = load_block(z + 16 * i);
 #pragma GCC unroll 10
-            for (unsigned j = 0; j < LPN_WEIGHT; ++j)
-                sum ^= load_block(table + 16 * static_cast<std::size_t>(at[LPN_WEIGHT * i + j]));
+            for (unsigned j = 0; j < LPN_WEIGHT; ++j) sum ^= load_block(table + at[LPN_WEIGHT * i + j]);
             std::memcpy(z + 16 * i, &sum, 16);
         }
     }

@@ -121,7 +121,7 @@ struct RingDriver {
             inverse_within<t / 2>(a, 2 * block, 2 * blocks, u, v);
             typename A::LaneTwiddle w[W];
             for (unsigned k = 0; k < W; ++k) w[k] = a.template twiddles<t / 2>(blocks + block + k * (2 * lanes / t));
-            for (unsigned k = 0; k < W; ++k) a.inverse_sum(u[k], v[k]);
+            for (unsigned k = 0; k < W; ++k) a.template inverse_sum<t / 2 % 3 == 2>(u[k], v[k]);
             a.template multiply<W>(v, w);
             for (unsigned k = 0; k < W; ++k) A::template move<t / 2, t>(u[k], v[k]);
         } else {
@@ -130,20 +130,22 @@ struct RingDriver {
     }
 
     // m blocks of distance t.
-    template <unsigned k_>
+    template <bool reduce, unsigned k_>
     static void inverse_layer(const A &a, unsigned t, unsigned m, Word *x) {
         for (unsigned i = 0; i < m; ++i) {
             const Twiddle w = a.twiddle(m + i);
             for (unsigned j = 2 * i * t; j < (2 * i + 1) * t; j += k_ * lanes) {
                 V u[k_], v[k_];
                 for (unsigned k = 0; k < k_; ++k) u[k] = a.in(x + j + k * lanes), v[k] = a.in(x + j + t + k * lanes);
-                for (unsigned k = 0; k < k_; ++k) a.inverse_sum(u[k], v[k]);
+                for (unsigned k = 0; k < k_; ++k) a.template inverse_sum<reduce>(u[k], v[k]);
                 a.template multiply<k_>(v, w);
                 for (unsigned k = 0; k < k_; ++k) A::put(x + j + k * lanes, u[k]), A::put(x + j + t + k * lanes, v[k]);
             }
         }
     }
 
+    // Layers from the narrowest distance to the widest; every second one, of distance 2, 8, 32, .. (those that are 2 mod 3),
+    // reduces its sums.
     static void inverse(const NttTables &tables, const u64 *in, u64 *out) {
         const A a(tables, true);
         const unsigned n = tables.n;
@@ -155,8 +157,13 @@ struct RingDriver {
             for (unsigned k = 0; k < W; ++k) A::put(x + (i + k) * 2 * lanes, u[k]), A::put(x + (i + k) * 2 * lanes + lanes, v[k]);
         }
         unsigned t = lanes;
-        for (; t < K * lanes; t *= 2) inverse_layer<1>(a, t, n / (2 * t), x);
-        for (; t < n; t *= 2) inverse_layer<K>(a, t, n / (2 * t), x);
+        for (; t < n; t *= 2) {
+            const bool reduce = t % 3 == 2;
+            if (t < K * lanes)
+                reduce ? inverse_layer<true, 1>(a, t, n / (2 * t), x) : inverse_layer<false, 1>(a, t, n / (2 * t), x);
+            else
+                reduce ? inverse_layer<true, K>(a, t, n / (2 * t), x) : inverse_layer<false, K>(a, t, n / (2 * t), x);
+        }
         const Twiddle scale = a.scale();
         for (unsigned j = 0; j < n; j += K * lanes) {
             V y[K];
@@ -195,7 +202,7 @@ struct RingDriver {
 
     static void settle(const NttTables &tables, const u64 *acc, u64 *out) {
         const typename A::Settler s(tables);
-        for (unsigned j = 0; j < tables.n; j += lanes) s.settle(acc + j, row_words(tables.n), out + j);
+        for (unsigned j = 0; j < tables.n; j += K * lanes) s.template settle<K>(acc + j, row_words(tables.n), out + j);
     }
 
     static constexpr RingKernels kernels(const char *name) {

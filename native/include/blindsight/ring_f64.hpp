@@ -11,7 +11,8 @@
 //   forward:  a layer takes B to at most 1.094 B + 1/2 (1.19 B + 1/2 within vectors), one that reduces the left half to
 //             1.01 + 0.094 B. From [0, q), N = 2048 on AVX2: 1, 1.6, 2.3, 3.0, 3.8, reduced 1.4, 2.0, 2.7, 3.5, 4.3, then
 //             within vectors 5.6, 7.2. N = 4096: 7.3; N = 1024: 7.0; two lanes: less, one layer fewer within vectors.
-//   inverse:  sums are reduced at once, to 0.51; products are below 1/2 + 0.19 * 2 = 0.88.
+//   inverse:  a layer gives sums of 2B and products of 1/2 + 0.094 * 2B (0.19 within vectors). From [0, q), every second
+//             layer reducing its sums: 1, 2, (sums 4, reduced) 1.3, 2.6, (sums 5.1, reduced) 1.0, 2.0, (4) 0.9, 1.8, ..
 // Sums of products use limbs of 25 bits, whose products of 50 bits are added up in 64: 2^13 for the middle pair.
 #pragma once
 #include "blindsight/ring_driver.hpp"
@@ -61,10 +62,6 @@ struct RingF64 {
 
     // |x| <= 8q -> |result| <= 0.51 q
     V reduce(V x) const { return L::minus_product(x, L::round(L::mul(x, one_over_q)), q); }
-    V multiply(V x, Twiddle t) const {
-        const V h = L::mul(x, t.w), k = L::round(L::mul(x, t.ratio));
-        return L::add(L::minus_product(h, k, q), L::product_minus(x, t.w, h));
-    }
     template <unsigned K>
     void multiply(V (&x)[K], const LaneTwiddle (&t)[K]) const {
         V h[K], k[K];
@@ -99,9 +96,10 @@ struct RingF64 {
         const V x = u;
         u = L::add(x, v), v = L::sub(x, v);
     }
+    template <bool reduced>
     void inverse_sum(V &u, V &v) const {
-        const V d = L::sub(u, v);
-        u = reduce(L::add(u, v)), v = d;
+        const V d = L::sub(u, v), s = L::add(u, v);
+        u = reduced ? reduce(s) : s, v = d;
     }
     void canonical(u64 *p, V x) const { L::store(p, L::to_u52(L::add_if_negative(reduce(x), q))); }
     template <unsigned from, unsigned to>
@@ -128,13 +126,19 @@ struct RingF64 {
         Twiddle c50, c82;
         explicit Settler(const NttTables &t)
             : a(t, false), c50(factor(t.modulus.pow(2, 50), t.modulus.q)), c82(factor(t.modulus.pow(2, 82), t.modulus.q)) {}
-        void settle(const u64 *acc, std::size_t n, u64 *out) const {
-            const U mask = L::set_u64((u64{1} << 25) - 1);
-            const U low = L::load(acc), middle = L::add(L::load(acc + n), L::template shift_right<25>(low));
-            const U high = L::add(L::load(acc + 2 * n), L::template shift_right<25>(middle));
-            const U rest = L::add(L::template shift_left<25>(L::bit_and(middle, mask)), L::bit_and(low, mask)); // < 2^50
-            const V x = L::from_u52(L::bit_and(high, L::set_u64(0xffffffff))), y = L::from_u52(L::template shift_right<32>(high));
-            a.canonical(out, L::add(a.reduce(L::from_u52(rest)), L::add(a.multiply(x, c50), a.multiply(y, c82))));
+        template <unsigned K>
+        void settle(const u64 *acc, std::size_t row, u64 *out) const {
+            const U mask = L::set_u64((u64{1} << 25) - 1), half = L::set_u64(0xffffffff);
+            V x[K], y[K], rest[K];
+            for (unsigned k = 0; k < K; ++k) {
+                const u64 *p = acc + k * lanes;
+                const U low = L::load(p), middle = L::add(L::load(p + row), L::template shift_right<25>(low));
+                const U high = L::add(L::load(p + 2 * row), L::template shift_right<25>(middle));
+                const U below = L::add(L::template shift_left<25>(L::bit_and(middle, mask)), L::bit_and(low, mask)); // < 2^50
+                rest[k] = L::from_u52(below), x[k] = L::from_u52(L::bit_and(high, half)), y[k] = L::from_u52(L::template shift_right<32>(high));
+            }
+            a.template multiply<K>(x, c50), a.template multiply<K>(y, c82);
+            for (unsigned k = 0; k < K; ++k) a.canonical(out + k * lanes, L::add(a.reduce(rest[k]), L::add(x[k], y[k])));
         }
     };
 };

@@ -45,10 +45,6 @@ struct RingU52 {
     V reduce(V x) const { return x; }
 
     // x < 2^52 -> [0, 2q)
-    V multiply(V x, Twiddle t) const {
-        const V quotient = L::madd_hi(L::zero(), x, t.quotient);
-        return L::bit_and(L::madd_lo(L::madd_lo(L::zero(), x, t.w), quotient, minus_q), mask);
-    }
     template <unsigned K>
     void multiply(V (&x)[K], const Twiddle (&t)[K]) const {
         V h[K];
@@ -71,6 +67,7 @@ struct RingU52 {
         u = L::add(x, y), v = L::sub(L::add(x, q2), y);
     }
     // u, v = u + v, u - v; v is multiplied next
+    template <bool>
     void inverse_sum(V &u, V &v) const {
         const V d = L::sub(L::add(u, q2), v);
         u = L::cut(L::add(u, v), q2), v = d;
@@ -96,10 +93,18 @@ struct RingU52 {
         Twiddle one, c52, c104;
         explicit Settler(const NttTables &t)
             : a(t, false), one(factor(1, t.modulus.q)), c52(factor(t.modulus.pow(2, 52), t.modulus.q)), c104(factor(t.modulus.pow(2, 104), t.modulus.q)) {}
-        void settle(const u64 *acc, std::size_t n, u64 *out) const {
-            const V lo = L::load(acc), hi = L::add(L::load(acc + n), L::shift52(lo)); // hi < 2^64: products were < 2^100, 2^12 of them
-            const V sum = L::add(L::add(a.multiply(L::bit_and(lo, a.mask), one), a.multiply(L::bit_and(hi, a.mask), c52)), a.multiply(L::shift52(hi), c104));
-            a.canonical(out, L::cut(L::cut(sum, L::add(a.q2, a.q2)), a.q2)); // below 6q
+        template <unsigned K>
+        void settle(const u64 *acc, std::size_t row, u64 *out) const {
+            V x[K], y[K], z[K];
+            for (unsigned k = 0; k < K; ++k) {
+                const V lo = L::load(acc + k * lanes), hi = L::add(L::load(acc + k * lanes + row), L::shift52(lo)); // below 2^61
+                x[k] = L::bit_and(lo, a.mask), y[k] = L::bit_and(hi, a.mask), z[k] = L::shift52(hi);
+            }
+            a.template multiply<K>(x, one), a.template multiply<K>(y, c52), a.template multiply<K>(z, c104);
+            for (unsigned k = 0; k < K; ++k) { // below 6q
+                const V sum = L::cut(L::add(L::add(x[k], y[k]), z[k]), L::add(a.q2, a.q2));
+                a.canonical(out + k * lanes, sum);
+            }
         }
     };
 };

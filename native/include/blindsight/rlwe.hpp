@@ -90,7 +90,13 @@ class LinearRing {
         Factor delta, one, two50;
     };
     // Chinese remainder of entry `at` of rows of `row` residues
-    u128 join(const u64 *residues, std::size_t at, std::size_t row) const noexcept;
+    u128 join(const u64 *residues, std::size_t at, std::size_t row) const noexcept {
+        const u64 x1 = residues[at];
+        if (tables_.size() == 1) return x1;
+        const Modulus &m = tables_[1].tables->modulus;
+        const u64 digit = m.mul(residues[row + at] + 2 * m.q - x1, p1_inverse_); // p1 < 2 p2
+        return u128{x1} + u128{tables_[0].tables->modulus.q} * digit;
+    }
     u64 residue(u128 x, unsigned prime) const noexcept;             // x < 2^100
     std::uint32_t scaled(u128 v) const noexcept;                    // round(2^32 v / q) mod 2^32
     void weight(const Weights &weights, std::size_t answer, std::size_t use, std::int32_t *dense, u64 *out) const;
