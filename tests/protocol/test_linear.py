@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blindsight.channel import ProtocolError, memory_pair
+from blindsight.channel import ChannelError, ProtocolError, memory_pair
 from blindsight.channel.counting import Recorder
 from blindsight.he.secret.linear import LayerKey
 from blindsight.nn import planner
@@ -17,7 +17,7 @@ from blindsight.nn.linear import CloudSide, HelperSide, error_bound, online, wor
 from blindsight.nn.ops import Add, Conv2d, Input, Linear, Op, Output, Relu, Reshape
 from blindsight.nn.plan import Plan, Reveal
 from blindsight.nn.planner import exposed, layers
-from blindsight.params import LINEAR, LOGITS
+from blindsight.params import LINEAR, LOGITS, RingParams
 
 
 def conv(
@@ -190,3 +190,40 @@ def test_any_convolution_under_encryption(data: st.DataObject) -> None:
     weights, *rest = material(plan, batch, size(0, 2**32))
     worst = errors(plan, weights, *rest)["y"]
     assert worst <= error_bound(layers(plan, [layer], batch)[0].cut, weights["y.w"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_every_batch_has_its_own_key_and_wipes_it(fails: bool) -> None:
+    plan, made = small_plan(), []
+
+    def make_key(ring: RingParams, seed: bytes) -> LayerKey:
+        made.append(LayerKey(ring, seed))
+        return made[-1]
+
+    names = {op.inputs[0] for op in plan.weighted}
+    masks = {name: np.zeros((2, plan.op(name).size), np.uint32) for name in names}
+    weights = {op.weight: np.zeros(op.weight_shape, np.int16) for op in plan.weighted}
+    for _ in range(2):
+        cloud, helper = memory_pair(timeout=5.0)
+        side = HelperSide(plan, make_key)
+
+        def own(side: HelperSide = side, helper: Any = helper) -> None:
+            if fails:
+                with pytest.raises(ChannelError):
+                    side.batch(helper, plan.weighted, 2, masks)
+            else:
+                side.batch(helper, plan.weighted, 2, masks)
+
+        def evaluate(cloud: Any = cloud) -> None:
+            if fails:  # goes when the helper has made its key
+                with pytest.raises(KeyError):
+                    CloudSide(plan, {}).batch(cloud, plan.weighted, 2)
+                cloud.close()
+            else:
+                CloudSide(plan, weights).batch(cloud, plan.weighted, 2)
+
+        both(evaluate, own)
+    assert len(made) == 2 and made[0].public != made[1].public
+    for key in made:
+        with pytest.raises(RuntimeError, match="wiped"):
+            key.encrypt(np.zeros((1, 2048), np.int32))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from blindsight.nn.cut import MAX_USES, Block, Conv, Cut, Tiles, axes, slot_size
-from blindsight.nn.ops import Add, Concat, Op, Reshape, SumPool, WeightedOp
+from blindsight.nn.ops import Add, Concat, Op, PlanError, Reshape, SumPool, WeightedOp
 from blindsight.nn.plan import Plan, load_plan
 from blindsight.params import CONCEALED, LINEAR, LOGITS, RingParams
 
@@ -255,7 +255,13 @@ def main() -> None:
     parser.add_argument("plan", help="M.plan.json")
     parser.add_argument("--batch", type=int, default=16, help="inferences made together, 1 to 16")
     args = parser.parse_args()
-    print(explain(load_plan(args.plan), args.batch))
+    if not 1 <= args.batch <= 16:
+        parser.error("--batch is 1 to 16")
+    try:
+        plan = load_plan(args.plan)
+    except (OSError, PlanError) as error:
+        parser.error(str(error))
+    print(explain(plan, args.batch))
 
 
 if __name__ == "__main__":
