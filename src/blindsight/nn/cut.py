@@ -420,12 +420,13 @@ class Cut:
             u = block.u1 - block.u0
             self._known_places[key] = (
                 position.reshape(u, -1).astype(np.int32),
-                (1 - 2 * (wraps & 1)).reshape(u, -1).astype(np.int8),
+                (1 - 2 * (wraps & 1)).reshape(u, -1).astype(np.int32),
             )
         return self._known_places[key]
 
     def _spread(self, weight: np.ndarray, block: Block) -> np.ndarray:
-        """The block's weights by output and virtual channel, [A * ob, U * cb, T]; zero where there is none."""
+        """The block's weights by output and virtual channel, [A * ob, U * cb, T]; zero where there is none.
+        """
         conv, phases = self.conv, len(self.phases)
         o0, o1 = block.a0 * self.ob, (block.a1 - 1) * self.ob + block.channels
         v0, v1 = block.u0 * self.cb, min(block.u1 * self.cb, self.virtual)
@@ -437,8 +438,9 @@ class Cut:
             lo, hi = max(v0, group * in_per * phases), min(v1, (group + 1) * in_per * phases)
             first = lo // phases
             some = weight[a:b, first - group * in_per : (hi - 1) // phases + 1 - group * in_per]
-            some = some.reshape(b - a, some.shape[1], -1)
-            taps = np.where(index >= 0, some[:, :, index], 0).reshape(b - a, -1, index.shape[1])
+            taps = some.reshape(b - a, some.shape[1], -1)
+            if not (phases == 1 and np.array_equal(index[0], np.arange(taps.shape[2]))):
+                taps = np.where(index >= 0, taps[:, :, index], 0).reshape(b - a, -1, index.shape[1])
             out[a - o0 : b - o0, lo - v0 : hi - v0] = taps[:, lo - first * phases : hi - first * phases]
         return out
 
@@ -462,7 +464,9 @@ class Cut:
         positions, signs = self._places(block)
         a, u = block.a1 - block.a0, block.u1 - block.u0
         spread = self._spread(np.asarray(weight), block).reshape(a, block.channels, u, self.cb, -1)
-        return positions, spread.transpose(0, 2, 1, 3, 4).reshape(a, u, -1) * signs
+        shaped = signs.reshape(u, block.channels, self.cb, -1)
+        values = np.multiply(spread.transpose(0, 2, 1, 3, 4), shaped, order="C")
+        return positions, values.reshape(a, u, -1)
 
     def listed(self, block: Block, tile: int) -> np.ndarray:
         """int32 [L]: the coefficients, ascending, that hold outputs in each of the block's answers of this
@@ -472,7 +476,8 @@ class Cut:
         return (o + self._tile(tile)[0]).reshape(-1)
 
     def outputs(self, block: Block, tile: int) -> np.ndarray:
-        """int32 [A, L]: what each listed coefficient holds, in the flattened (batch, *output shape) tensor."""
+        """int32 [A, L]: what each listed coefficient holds, in the flattened (batch, *output shape) tensor.
+        """
         o = np.arange(block.a0, block.a1)[:, None] * self.ob + np.arange(block.channels)
         first = (o * (self.conv.out_height * self.conv.out_width)).astype(np.int32)
         return (first[:, :, None] + self._tile(tile)[1]).reshape(block.a1 - block.a0, -1)
