@@ -277,23 +277,30 @@ class Device:
 class Client:
     """A device's MQTT side: sends, waits for the receipt, sends again, deduplicates answers."""
 
-    def __init__(self, device: str, port: int, name: str = "", **tls: Any) -> None:
+    def __init__(
+        self,
+        device: str,
+        port: int,
+        host: str = "127.0.0.1",
+        account: tuple[str, str] | None = None,
+        **tls: Any,
+    ) -> None:
         self.device = device
         self.receipts: dict[bytes, int] = {}
         self.answers: dict[bytes, list[bytes]] = {}
         self._changed = threading.Condition()
         self._ready = threading.Event()
-        self.client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, client_id=name or device, clean_session=False
-        )
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=device, clean_session=False)
         self.client.max_inflight_messages_set(1000)
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = self._connect
         self.client.on_subscribe = lambda *_: self._ready.set()
         self.client.on_message = self._message
+        if account:
+            self.client.username_pw_set(*account)
         if tls:
             self.client.tls_set(**tls)
-        self.client.connect("127.0.0.1", port, 30)
+        self.client.connect(host, port, 30)
         self.client.loop_start()
         assert self._ready.wait(10)
 
