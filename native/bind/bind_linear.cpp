@@ -14,14 +14,15 @@ namespace nb = nanobind;
 namespace {
 
 using std::size_t;
-template <class T> using Tensor = nb::ndarray<const T, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Tensor = nb::ndarray<const T, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
 void need(bool ok, const char *what) {
     if (!ok) throw std::invalid_argument(what);
 }
 
-nb::object conv_mod32(Tensor<std::int16_t> w, Tensor<std::uint32_t> x, std::array<size_t, 2> stride, std::array<size_t, 4> padding,
-                      size_t groups, unsigned threads) {
+nb::object conv_mod32(Tensor<std::int16_t> w, Tensor<std::uint32_t> x, std::array<size_t, 2> stride,
+                      std::array<size_t, 4> padding, size_t groups, unsigned threads) {
     const auto [top, left, bottom, right] = padding;
     constexpr size_t most = size_t{1} << 24;
     for (size_t p : padding) need(p < most, "padding must be below 2^24");
@@ -31,7 +32,8 @@ nb::object conv_mod32(Tensor<std::int16_t> w, Tensor<std::uint32_t> x, std::arra
     need(w.shape(0) % groups == 0 && x.shape(1) == w.shape(1) * groups, "weight, channels and groups do not fit");
     const size_t rows = x.shape(2) + top + bottom, cols = x.shape(3) + left + right;
     need(rows >= w.shape(2) && cols >= w.shape(3), "the kernel is larger than the padded picture");
-    const size_t shape[4] = {x.shape(0), w.shape(0), (rows - w.shape(2)) / stride[0] + 1, (cols - w.shape(3)) / stride[1] + 1};
+    const size_t shape[4] = {x.shape(0), w.shape(0), (rows - w.shape(2)) / stride[0] + 1,
+                             (cols - w.shape(3)) / stride[1] + 1};
     const bs::ConvShape s{x.shape(0), x.shape(1), x.shape(2), x.shape(3), shape[1], shape[2], shape[3],
                           w.shape(2), w.shape(3), stride[0],  stride[1],  top,      left,     groups};
     auto owner = std::unique_ptr<std::uint32_t[]>(new std::uint32_t[shape[0] * shape[1] * shape[2] * shape[3]]);
@@ -44,8 +46,7 @@ nb::object conv_mod32(Tensor<std::int16_t> w, Tensor<std::uint32_t> x, std::arra
     return result;
 }
 
-} // namespace
-
+}  // namespace
 
 void bind_linear(nb::module_ &m) {
     using namespace nb::literals;

@@ -1,12 +1,12 @@
 #include "blindsight/gemm.hpp"
 
-#include "blindsight/cpu.hpp"
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <thread>
 #include <vector>
+
+#include "blindsight/cpu.hpp"
 
 namespace bs {
 namespace {
@@ -14,8 +14,9 @@ namespace {
 using gemm::Kernels;
 using u32 = std::uint32_t;
 
-constexpr std::size_t panel_bytes = 512 * 1024;    // of one chunk of pixels: stays in the second-level cache
-constexpr std::size_t work_per_thread = 2'000'000; // multiply-accumulates below which a thread costs more than it saves
+constexpr std::size_t panel_bytes = 512 * 1024;  // of one chunk of pixels: stays in the second-level cache
+constexpr std::size_t work_per_thread =
+    2'000'000;  // multiply-accumulates below which a thread costs more than it saves
 
 Kernels choose() {
 #if defined(__x86_64__)
@@ -54,7 +55,7 @@ struct Layer {
     // The columns [j0, j1) of an output row whose read through kernel column l falls inside the picture.
     void inside(std::size_t l, std::size_t& j0, std::size_t& j1) const {
         j0 = l >= s.left ? 0 : (s.left - l + s.stride_w - 1) / s.stride_w;
-        const std::size_t end = s.width + s.left; // first column past the picture, counted with the zeros
+        const std::size_t end = s.width + s.left;  // first column past the picture, counted with the zeros
         j1 = end <= l ? 0 : std::min(s.out_width, (end - l + s.stride_w - 1) / s.stride_w);
         j0 = std::min(j0, j1);
     }
@@ -102,7 +103,8 @@ struct Layer {
                 const std::size_t tap = d % taps();
                 gather(group * in_per() + d / taps(), tap / s.kernel_w, tap % s.kernel_w, p0, p1, row);
             }
-            kernels.interleave(rows.data(), rows.data() + tiles * lanes, tiles, pairs * 2 * lanes, panel.data() + pair * 2 * lanes);
+            kernels.interleave(rows.data(), rows.data() + tiles * lanes, tiles, pairs * 2 * lanes,
+                               panel.data() + pair * 2 * lanes);
         }
     }
 
@@ -125,7 +127,8 @@ struct Layer {
         for (std::size_t o = o0; o < o1; o += kernels.max_rows) {
             const std::size_t n = std::min(kernels.max_rows, o1 - o);
             for (std::size_t p = p0; p < p1; p += lanes) {
-                kernels.tile(rows + o * stride, stride, n, panel.data() + (p - p0) / lanes * pairs * 2 * lanes, pairs, out.data());
+                kernels.tile(rows + o * stride, stride, n, panel.data() + (p - p0) / lanes * pairs * 2 * lanes, pairs,
+                             out.data());
                 for (std::size_t r = 0; r < n; ++r)
                     store(out.data() + r * lanes, group * out_per() + o + r, p, std::min(lanes, p1 - p));
             }
@@ -170,14 +173,15 @@ struct Layer {
             for (std::size_t i = 0; i < s.out_height; ++i) {
                 const std::size_t row = i * s.stride_h + k;
                 if (row < s.top || row - s.top >= s.height) continue;
-                kernels.axpy(v, from + (row - s.top) * s.width + j0 * s.stride_w + l - s.left, s.stride_w, to + i * s.out_width + j0,
-                             j1 - j0);
+                kernels.axpy(v, from + (row - s.top) * s.width + j0 * s.stride_w + l - s.left, s.stride_w,
+                             to + i * s.out_width + j0, j1 - j0);
             }
         }
     }
 };
 
-template <class Task> void share_out(std::size_t tasks, unsigned threads, const Task& task) {
+template <class Task>
+void share_out(std::size_t tasks, unsigned threads, const Task& task) {
     std::atomic<std::size_t> next{0};
     const auto run = [&] {
         Buffers buffers;
@@ -188,14 +192,15 @@ template <class Task> void share_out(std::size_t tasks, unsigned threads, const 
     run();
 }
 
-} // namespace
+}  // namespace
 
 void conv_mod32(const ConvShape& s, const std::int16_t* w, const u32* x, u32* y, unsigned threads) {
     const Layer layer{s, w, x, y, choose()};
     const std::size_t pixels = s.batch * layer.pixels(), depth = layer.depth(), outputs = layer.out_per();
     threads = static_cast<unsigned>(std::clamp<std::size_t>(s.outputs * pixels * depth / work_per_thread, 1, threads));
     if (outputs < 4) {
-        share_out(s.outputs * s.batch, threads, [&](std::size_t i, Buffers&) { layer.by_planes(i / s.batch, i % s.batch); });
+        share_out(s.outputs * s.batch, threads,
+                  [&](std::size_t i, Buffers&) { layer.by_planes(i / s.batch, i % s.batch); });
         return;
     }
     const std::size_t lanes = layer.kernels.lanes;
@@ -209,7 +214,7 @@ void conv_mod32(const ConvShape& s, const std::int16_t* w, const u32* x, u32* y,
     const std::size_t blocks = (outputs + step - 1) / step;
     const std::size_t parts = std::clamp<std::size_t>(threads / (chunks * s.groups), 1, blocks);
 
-    std::vector<std::int16_t> even; // a pair kernel reads whole pairs: rows of odd depth are padded
+    std::vector<std::int16_t> even;  // a pair kernel reads whole pairs: rows of odd depth are padded
     const std::int16_t* rows = w;
     std::size_t stride = depth;
     if (!dots && depth % 2 != 0) {
@@ -220,12 +225,15 @@ void conv_mod32(const ConvShape& s, const std::int16_t* w, const u32* x, u32* y,
     }
     share_out(s.groups * chunks * parts, threads, [&](std::size_t i, Buffers& buffers) {
         const std::size_t group = i / (chunks * parts), c = i / parts % chunks, part = i % parts;
-        const std::size_t o0 = std::min(outputs, blocks * part / parts * step), o1 = std::min(outputs, blocks * (part + 1) / parts * step);
+        const std::size_t o0 = std::min(outputs, blocks * part / parts * step),
+                          o1 = std::min(outputs, blocks * (part + 1) / parts * step);
         const std::size_t p0 = std::min(pixels, c * chunk), p1 = std::min(pixels, p0 + chunk);
         if (p0 == p1) return;
-        if (dots) layer.by_dots(group, o0, o1, p0, p1, buffers);
-        else layer.by_tiles(group, rows + group * outputs * stride, stride, o0, o1, p0, p1, buffers);
+        if (dots)
+            layer.by_dots(group, o0, o1, p0, p1, buffers);
+        else
+            layer.by_tiles(group, rows + group * outputs * stride, stride, o0, o1, p0, p1, buffers);
     });
 }
 
-} // namespace bs
+}  // namespace bs

@@ -29,7 +29,8 @@ AVX2 void tile_rows(const std::int16_t* w, std::size_t stride, const std::uint32
             const __m256i v = pair(w + r * stride + 2 * k);
             low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(v, xl));
             high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(v, xh));
-            __asm__("" : "+x"(low[r]), "+x"(high[r])); // row after row: GCC else loads all six pairs and spills the sums
+            __asm__(""
+                    : "+x"(low[r]), "+x"(high[r]));  // row after row: GCC else loads all six pairs and spills the sums
         }
     }
 #pragma GCC unroll 6
@@ -38,19 +39,26 @@ AVX2 void tile_rows(const std::int16_t* w, std::size_t stride, const std::uint32
                             _mm256_add_epi32(low[r], _mm256_slli_epi32(high[r], 16)));
 }
 
-AVX2 void tile(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::uint32_t* panel, std::size_t pairs,
-               std::uint32_t* out) {
+AVX2 void tile(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::uint32_t* panel,
+               std::size_t pairs, std::uint32_t* out) {
     switch (rows) {
-    case 6: return tile_rows<6>(w, stride, panel, pairs, out);
-    case 5: return tile_rows<5>(w, stride, panel, pairs, out);
-    case 4: return tile_rows<4>(w, stride, panel, pairs, out);
-    case 3: return tile_rows<3>(w, stride, panel, pairs, out);
-    case 2: return tile_rows<2>(w, stride, panel, pairs, out);
-    default: return tile_rows<1>(w, stride, panel, pairs, out);
+        case 6:
+            return tile_rows<6>(w, stride, panel, pairs, out);
+        case 5:
+            return tile_rows<5>(w, stride, panel, pairs, out);
+        case 4:
+            return tile_rows<4>(w, stride, panel, pairs, out);
+        case 3:
+            return tile_rows<3>(w, stride, panel, pairs, out);
+        case 2:
+            return tile_rows<2>(w, stride, panel, pairs, out);
+        default:
+            return tile_rows<1>(w, stride, panel, pairs, out);
     }
 }
 
-AVX2 void interleave(const std::uint32_t* a, const std::uint32_t* b, std::size_t tiles, std::size_t step, std::uint32_t* panel) {
+AVX2 void interleave(const std::uint32_t* a, const std::uint32_t* b, std::size_t tiles, std::size_t step,
+                     std::uint32_t* panel) {
     const __m256i half = _mm256_set1_epi32(0x8000);
     for (std::size_t t = 0; t < tiles; ++t) {
         const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a + 8 * t));
@@ -97,20 +105,25 @@ AVX2 void dot_block(const std::int16_t* w, std::size_t stride, const std::int16_
 #pragma GCC unroll 2
         for (int p = 0; p < POINTS; ++p) {
             std::uint32_t tail = 0;
-            portable.dot(w + r * stride + whole, 0, 1, lo + p * pitch + whole, hi + p * pitch + whole, 0, 1, n - whole, &tail);
+            portable.dot(w + r * stride + whole, 0, 1, lo + p * pitch + whole, hi + p * pitch + whole, 0, 1, n - whole,
+                         &tail);
             out[r * POINTS + p] = sum(low[r][p]) + (sum(high[r][p]) << 16) + tail;
         }
 }
 
-AVX2 void dot(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::int16_t* lo, const std::int16_t* hi,
-              std::size_t pitch, std::size_t points, std::size_t n, std::uint32_t* out) {
+AVX2 void dot(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::int16_t* lo,
+              const std::int16_t* hi, std::size_t pitch, std::size_t points, std::size_t n, std::uint32_t* out) {
     for (std::size_t r = 0; r < rows;) {
         const std::int16_t* row = w + r * stride;
         std::uint32_t* to = out + r * points;
-        if (points == 2 && rows - r >= 3) dot_block<3, 2>(row, stride, lo, hi, pitch, n, to), r += 3;
-        else if (points == 2) dot_block<1, 2>(row, stride, lo, hi, pitch, n, to), r += 1;
-        else if (rows - r >= 4) dot_block<4, 1>(row, stride, lo, hi, pitch, n, to), r += 4;
-        else dot_block<1, 1>(row, stride, lo, hi, pitch, n, to), r += 1;
+        if (points == 2 && rows - r >= 3)
+            dot_block<3, 2>(row, stride, lo, hi, pitch, n, to), r += 3;
+        else if (points == 2)
+            dot_block<1, 2>(row, stride, lo, hi, pitch, n, to), r += 1;
+        else if (rows - r >= 4)
+            dot_block<4, 1>(row, stride, lo, hi, pitch, n, to), r += 4;
+        else
+            dot_block<1, 1>(row, stride, lo, hi, pitch, n, to), r += 1;
     }
 }
 
@@ -126,9 +139,9 @@ AVX2 void axpy(std::uint32_t w, const std::uint32_t* x, std::size_t step, std::u
     for (; i < n; ++i) y[i] += w * x[i * step];
 }
 
-} // namespace
+}  // namespace
 
 const Kernels avx2{8, 6, tile, interleave, dot, axpy};
 
-} // namespace bs::gemm
+}  // namespace bs::gemm
 #endif

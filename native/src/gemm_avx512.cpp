@@ -2,7 +2,7 @@
 
 #if defined(__x86_64__)
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized" // in GCC 12's own avx512fintrin.h (its bug 105593)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // in GCC 12's own avx512fintrin.h (its bug 105593)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
@@ -28,7 +28,7 @@ VNNI void tile_rows(const std::int16_t* w, std::size_t stride, const std::uint32
             const __m512i v = _mm512_set1_epi32(both);
             low[r] = _mm512_dpwssd_epi32(low[r], v, xl);
             high[r] = _mm512_dpwssd_epi32(high[r], v, xh);
-            __asm__("" : "+v"(low[r]), "+v"(high[r])); // row after row: see gemm_avx2.cpp
+            __asm__("" : "+v"(low[r]), "+v"(high[r]));  // row after row: see gemm_avx2.cpp
         }
     }
 #pragma GCC unroll 12
@@ -36,18 +36,22 @@ VNNI void tile_rows(const std::int16_t* w, std::size_t stride, const std::uint32
         _mm512_storeu_si512(out + 16 * r, _mm512_add_epi32(low[r], _mm512_slli_epi32(high[r], 16)));
 }
 
-VNNI void tile(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::uint32_t* panel, std::size_t pairs,
-               std::uint32_t* out) {
+VNNI void tile(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::uint32_t* panel,
+               std::size_t pairs, std::uint32_t* out) {
     for (std::size_t r = 0; r < rows;) {
         const std::int16_t* row = w + r * stride;
         std::uint32_t* to = out + 16 * r;
-        if (rows - r >= 12) tile_rows<12>(row, stride, panel, pairs, to), r += 12;
-        else if (rows - r >= 4) tile_rows<4>(row, stride, panel, pairs, to), r += 4;
-        else tile_rows<1>(row, stride, panel, pairs, to), r += 1;
+        if (rows - r >= 12)
+            tile_rows<12>(row, stride, panel, pairs, to), r += 12;
+        else if (rows - r >= 4)
+            tile_rows<4>(row, stride, panel, pairs, to), r += 4;
+        else
+            tile_rows<1>(row, stride, panel, pairs, to), r += 1;
     }
 }
 
-VNNI void interleave(const std::uint32_t* a, const std::uint32_t* b, std::size_t tiles, std::size_t step, std::uint32_t* panel) {
+VNNI void interleave(const std::uint32_t* a, const std::uint32_t* b, std::size_t tiles, std::size_t step,
+                     std::uint32_t* panel) {
     const __m512i half = _mm512_set1_epi32(0x8000);
     for (std::size_t t = 0; t < tiles; ++t) {
         const __m512i x = _mm512_loadu_si512(a + 16 * t), y = _mm512_loadu_si512(b + 16 * t);
@@ -88,21 +92,25 @@ VNNI void dot_block(const std::int16_t* w, std::size_t stride, const std::int16_
                 _mm512_reduce_add_epi32(_mm512_add_epi32(low[r][p], _mm512_slli_epi32(high[r][p], 16))));
 }
 
-VNNI void dot(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::int16_t* lo, const std::int16_t* hi,
-              std::size_t pitch, std::size_t points, std::size_t n, std::uint32_t* out) {
+VNNI void dot(const std::int16_t* w, std::size_t stride, std::size_t rows, const std::int16_t* lo,
+              const std::int16_t* hi, std::size_t pitch, std::size_t points, std::size_t n, std::uint32_t* out) {
     for (std::size_t r = 0; r < rows;) {
         const std::int16_t* row = w + r * stride;
         std::uint32_t* to = out + r * points;
-        if (points == 2 && rows - r >= 4) dot_block<4, 2>(row, stride, lo, hi, pitch, n, to), r += 4;
-        else if (points == 2) dot_block<1, 2>(row, stride, lo, hi, pitch, n, to), r += 1;
-        else if (rows - r >= 4) dot_block<4, 1>(row, stride, lo, hi, pitch, n, to), r += 4;
-        else dot_block<1, 1>(row, stride, lo, hi, pitch, n, to), r += 1;
+        if (points == 2 && rows - r >= 4)
+            dot_block<4, 2>(row, stride, lo, hi, pitch, n, to), r += 4;
+        else if (points == 2)
+            dot_block<1, 2>(row, stride, lo, hi, pitch, n, to), r += 1;
+        else if (rows - r >= 4)
+            dot_block<4, 1>(row, stride, lo, hi, pitch, n, to), r += 4;
+        else
+            dot_block<1, 1>(row, stride, lo, hi, pitch, n, to), r += 1;
     }
 }
 
-} // namespace
+}  // namespace
 
-const Kernels avx512{16, 12, tile, interleave, dot, nullptr}; // axpy: the AVX2 one
+const Kernels avx512{16, 12, tile, interleave, dot, nullptr};  // axpy: the AVX2 one
 
-} // namespace bs::gemm
+}  // namespace bs::gemm
 #endif

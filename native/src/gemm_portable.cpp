@@ -24,8 +24,8 @@ void dot(const std::int16_t* w, std::size_t stride, std::size_t rows, const std:
         }
 }
 
-} // namespace
+}  // namespace
 
 const Kernels portable{8, 1, nullptr, nullptr, dot, axpy};
 
-} // namespace bs::gemm
+}  // namespace bs::gemm

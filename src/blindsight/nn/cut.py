@@ -425,8 +425,7 @@ class Cut:
         return self._known_places[key]
 
     def _spread(self, weight: np.ndarray, block: Block) -> np.ndarray:
-        """The block's weights by output and virtual channel, [A * ob, U * cb, T]; zero where there is none.
-        """
+        """The block's weights by output and virtual channel, [A * ob, U * cb, T]; zero where there is none."""
         conv, phases = self.conv, len(self.phases)
         o0, o1 = block.a0 * self.ob, (block.a1 - 1) * self.ob + block.channels
         v0, v1 = block.u0 * self.cb, min(block.u1 * self.cb, self.virtual)
@@ -476,8 +475,7 @@ class Cut:
         return (o + self._tile(tile)[0]).reshape(-1)
 
     def outputs(self, block: Block, tile: int) -> np.ndarray:
-        """int32 [A, L]: what each listed coefficient holds, in the flattened (batch, *output shape) tensor.
-        """
+        """int32 [A, L]: what each listed coefficient holds, in the flattened (batch, *output shape) tensor."""
         o = np.arange(block.a0, block.a1)[:, None] * self.ob + np.arange(block.channels)
         first = (o * (self.conv.out_height * self.conv.out_width)).astype(np.int32)
         return (first[:, :, None] + self._tile(tile)[1]).reshape(block.a1 - block.a0, -1)

@@ -1,5 +1,5 @@
-// The few AVX-512 intrinsics that native/src/gemm_avx512.cpp uses, in plain C++: tests run the kernels where the processor has none.
-// Included before the file (-include), with the compiler's own header switched off.
+// The few AVX-512 intrinsics that native/src/gemm_avx512.cpp uses, in plain C++: tests run the kernels where the
+// processor has none. Included before the file (-include), with the compiler's own header switched off.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -7,15 +7,16 @@
 
 #define _IMMINTRIN_H_INCLUDED
 #define __IMMINTRIN_H
-#define target(...) unused // no function may really be compiled for AVX-512
-#define __asm__(...)       // ordering hints for the register allocator
+#define target(...) unused  // no function may really be compiled for AVX-512
+#define __asm__(...)        // ordering hints for the register allocator
 
 struct __m512i {
     std::uint32_t lane[16];
 };
 using __mmask32 = std::uint32_t;
 
-template <class Lane> static inline __m512i lanes(const Lane& lane) {
+template <class Lane>
+static inline __m512i lanes(const Lane& lane) {
     __m512i out;
     for (int i = 0; i < 16; ++i) out.lane[i] = static_cast<std::uint32_t>(lane(i));
     return out;
@@ -51,7 +52,7 @@ static inline __m512i _mm512_mask_blend_epi16(__mmask32 k, __m512i a, __m512i b)
         return (a.lane[i] & ~m) | (b.lane[i] & m);
     });
 }
-static inline __m512i _mm512_maskz_loadu_epi16(__mmask32 k, const void* p) { // touches no element that is masked out
+static inline __m512i _mm512_maskz_loadu_epi16(__mmask32 k, const void* p) {  // touches no element that is masked out
     __m512i out = _mm512_setzero_si512();
     for (int i = 0; i < 32; ++i)
         if (k >> i & 1) std::memcpy(reinterpret_cast<char*>(&out) + 2 * i, static_cast<const char*>(p) + 2 * i, 2);
