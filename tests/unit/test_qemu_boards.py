@@ -51,3 +51,12 @@ def test_a_count_that_depends_on_a_secret_is_caught() -> None:
     runs["vary_aes"][1]["f"] = 6
     with pytest.raises(MeasureError, match=r"f depend on secrets \(vary_aes\)"):
         _check_constant("board", runs)
+
+
+def test_the_readme_shows_the_committed_figures() -> None:
+    text = (MEASURED.parents[1] / "device_fw" / "rlwe" / "README.md").read_text()
+    for name in TARGETS:
+        published = json.loads((MEASURED / f"{name}.json").read_text())
+        counts = " | ".join(f"{mode['instructions']:,}" for mode in published["modes"].values())
+        ram = published["modes"]["rlwe"]["ram_bytes"]
+        assert f"| {counts} | {ram:,} | {published['code_bytes']:,} |" in text, name
