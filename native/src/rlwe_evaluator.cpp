@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "blindsight/bits.hpp"
+#include "blindsight/cpu.hpp"
 #include "blindsight/rlwe.hpp"
 #include "blindsight/rlwe_sample.hpp"
 #include "blindsight/work.hpp"
@@ -10,6 +11,28 @@ namespace bs {
 namespace {
 
 constexpr std::size_t kTile = 8; // weight polynomials transformed at a time: 128 KiB at N = 2048, which stays in L2
+
+// row += e mod q, for |e| < q
+inline __attribute__((always_inline)) void add_small_loop(u64 q, const std::int32_t *e, u64 *row, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+        u64 x = row[i] + static_cast<u64>(static_cast<std::int64_t>(e[i])) - q; // in [-2q, q)
+        x += q & (u64{0} - (x >> 63));
+        row[i] = x + (q & (u64{0} - (x >> 63)));
+    }
+}
+
+void add_small_plain(u64 q, const std::int32_t *e, u64 *row, std::size_t n) { add_small_loop(q, e, row, n); }
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) void add_small_avx2(u64 q, const std::int32_t *e, u64 *row, std::size_t n) { add_small_loop(q, e, row, n); }
+#endif
+
+void add_small(u64 q, const std::int32_t *e, u64 *row, std::size_t n) {
+#if defined(__x86_64__)
+    if (features().avx2) return add_small_avx2(q, e, row, n);
+#endif
+    add_small_plain(q, e, row, n);
+}
 
 } // namespace
 
@@ -116,7 +139,7 @@ void LinearRing::finish(const u64 *sums, const std::uint8_t *seed, std::uint32_t
             u64 *row = poly.data() + l * n_;
             k.settle(t, sums + (2 * l + which) * half, row);
             k.inverse(t, row, row);
-            for (unsigned i = 0; i < n_; ++i) row[i] = t.modulus.add(row[i], t.modulus.from_signed(e[i]));
+            add_small(t.modulus.q, e.data(), row, n_);
         }
     };
 

@@ -57,14 +57,6 @@ void LinearRing::expand(const std::uint8_t *seed, Purpose purpose, std::uint32_t
     }
 }
 
-u128 LinearRing::join(const u64 *residues, std::size_t at, std::size_t row) const noexcept {
-    const u64 x1 = residues[at];
-    if (tables_.size() == 1) return x1;
-    const Modulus &m = tables_[1].tables->modulus;
-    const u64 digit = m.mul(residues[row + at] + 2 * m.q - x1, p1_inverse_); // p1 < 2 p2
-    return u128{x1} + u128{tables_[0].tables->modulus.q} * digit;
-}
-
 u64 LinearRing::residue(u128 x, unsigned prime) const noexcept {
     const Prime &p = tables_[prime];
     const Modulus &m = p.tables->modulus;
