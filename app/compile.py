@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from blindsight.app.images import load_images
 
+from blindsight.nn import planner
 from blindsight.nn.model import plan_path
 
 
@@ -93,6 +94,7 @@ def register(app: typer.Typer) -> None:
             return
         if explain:
             print(compiled.explain())
+            print(planner.explain(compiled.model.plan))
         print(f"{out} (the cloud's), {plan_path(out)} (public: give it to the helper)")
 
 
