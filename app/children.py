@@ -109,6 +109,11 @@ class DeviceProcess:
         last = (self._errors.read_text(errors="replace").strip().splitlines() or [""])[-1]
         events.put((self.name, time.monotonic(), {"event": "exit", "code": code, "error": last}))
 
+    def kill(self) -> None:
+        """SIGKILL, as a power cut would."""
+        self._process.kill()
+        self._finish()
+
     def stop(self) -> None:
         """Ends the device."""
         if self._process.poll() is None:
@@ -117,6 +122,9 @@ class DeviceProcess:
                 self._process.wait(5)
         if self._process.poll() is None:
             self._process.kill()
+        self._finish()
+
+    def _finish(self) -> None:
         self._process.wait()
         self._reader.join(5)
         if self._process.stdout:

@@ -4,6 +4,7 @@ Whoever is killed is started again; every picture is answered once, with the flo
 slot of material is used twice (the pools' cursors of both parties are compared at the end).
 """
 
+import queue
 import random
 import sys
 import time
@@ -16,6 +17,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
 
+from blindsight.app.children import DeviceProcess, Events
+from blindsight.app.demo import FIRMWARE, find_micropython
 from blindsight.app.site import BrokerAddress, Site
 from blindsight.models import zoo
 from blindsight.nn import floatnet
@@ -105,6 +108,58 @@ def test_random_kills(real: Real, seed: int) -> None:
 
 def pools(place: Real) -> list[Path]:
     return [place.site.folder / who / "material" / "w0" for who in ("cloud", "helper")]
+
+
+def test_kills_of_device_broker_cloud_and_helper(real: Real) -> None:
+    """The real firmware too: one directory, many lives; every frame is answered with its label, under one
+    image id each.
+    """
+    rng, count = random.Random(3), 12
+    broker = BrokerAddress(port=real.port)
+    folder = real.site.device(
+        "board",
+        "mnist",
+        "rlwe",
+        broker,
+        count=count,
+        max_pending=2,
+        retry_s=1,
+        retry_max_s=3,
+        backoff_max_s=1,
+    )
+    (folder / "frames.bin").write_bytes(real.x[:count].tobytes())
+    events: Events = queue.Queue()
+
+    def boot() -> DeviceProcess:
+        return DeviceProcess(find_micropython(""), FIRMWARE, folder, events)
+
+    device, answers, done = boot(), {}, False
+    kills = ["device", "cloud", "device", "broker", "helper", "device", "cloud", "device"]
+    next_kill, deadline = time.monotonic() + 0.5, time.monotonic() + 120
+    while not done:
+        assert time.monotonic() < deadline, f"only {sorted(answers)} answered"
+        if kills and time.monotonic() > next_kill:
+            victim = kills.pop(0)
+            if victim == "device":
+                device.kill()
+                device = boot()
+            else:
+                process = getattr(real, victim)
+                process.kill()
+                process.start()
+            next_kill = time.monotonic() + rng.uniform(0.2, 0.9)
+        try:
+            _, _, event = events.get(timeout=0.1)
+        except queue.Empty:
+            continue
+        if event["event"] == "result":
+            answers.setdefault(event["frame"], set()).add((event["image"], event["index"]))
+        done = event["event"] == "done"
+    device.stop()
+    assert len(kills) <= 3, "all was over before most of the kills"
+    assert sorted(answers) == list(range(count))
+    assert all(len(a) == 1 for a in answers.values()), "a frame was answered under two ids"
+    assert [next(iter(answers[n]))[1] for n in range(count)] == real.labels[:count].tolist()
 
 
 def test_two_worker_pairs_share_the_jobs(tmp_path: Path) -> None:
