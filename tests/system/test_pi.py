@@ -144,6 +144,39 @@ def test_a_folder_of_pictures(bench: Bench) -> None:
     bench.check(device)
 
 
+PICAMERA2 = """
+class Picamera2:
+    def create_still_configuration(self, main):
+        assert main == {"size": (40, 30), "format": "BGR888"}
+        return main
+    def configure(self, configuration):
+        self.size = configuration["size"]
+    def start(self):
+        self.shots = 0
+    def capture_array(self, name):
+        assert name == "main"
+        self.shots += 1
+        return memoryview(bytes(range(1, 4)) * (self.size[0] * self.size[1]))
+"""
+
+
+def test_the_pi_camera_by_a_stand_in(
+    bench: Bench, client: pathlib.Path, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """libcamera is not here: a module of its name checks the calls and gives one colour."""
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "picamera2.py").write_text(PICAMERA2)
+    wrapper = tmp_path / "run"
+    wrapper.write_text(client.read_text().replace('PYTHONPATH="', f'PYTHONPATH="{tmp_path / "fake"}:'))
+    wrapper.chmod(0o755)
+    monkeypatch.setattr(lab, "MICROPYTHON", str(wrapper))
+    bench.build(2, camera={"kind": "picamera2", "width": 40, "height": 30})
+    bench.frames = [bytes(range(1, 4)) * (32 * 32)] * 2
+    device = bench.start()
+    assert device.wait() == 0, device.stderr
+    bench.check(device)
+
+
 @pytest.mark.parametrize(
     ("camera", "message"),
     [

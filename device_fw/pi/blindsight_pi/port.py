@@ -57,11 +57,7 @@ class _Aes:
             out[i : i + 16] = bsrlwe.aes_block(self._key, bytes(view[i : i + 16]))
 
 
-def _chacha(out: bytearray, state: array[int], order: bytes, blocks: int) -> None:
-    bsrlwe.chacha(out, state, blocks)
-
-
-def _rounds(x: array[int], order: bytes) -> None:
+def _rounds(x: array[int]) -> None:
     """The bare permutation: a key-stream block less the state it started from."""
     block, start = array("I", bytes(64)), array("I", x)
     bsrlwe.chacha(block, array("I", x), 1)
@@ -159,7 +155,7 @@ def install() -> None:
     _module("cryptolib", aes=_Aes)
     import bsdev
 
-    _module("bsdev.kernels", chacha=_chacha, rounds=_rounds, xor=_xor)
+    _module("bsdev.kernels", chacha=bsrlwe.chacha, rounds=_rounds, xor=_xor)
     bsdev.kernels = sys.modules["bsdev.kernels"]
     from bsdev import camera, labels, mqtt, store
 
