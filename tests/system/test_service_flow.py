@@ -11,6 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
 
+from blindsight.wire import keys
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.Site]:
@@ -30,3 +32,55 @@ def test_pictures_are_answered(place: kit.Site, mode: str) -> None:
             assert answer is not None and parcel.open(answer) == kit.label_of(parcel.pixels)
     finally:
         client.close()
+
+
+def test_two_ingress_processes_divide_the_shards(tmp_path: Path) -> None:
+    """Two clouds on one store, each with half of the shards and a worker pair of its own: every device is
+    served, each by one.
+    """
+    port = kit.free_port()
+    broker = kit.mosquitto(tmp_path / "broker", port)
+    place = kit.Site(tmp_path, port)
+    text = (tmp_path / "cloud.toml").read_text()
+    halves = {"low": ("01234567", "w"), "high": ("89abcdef", "x")}
+    clouds = {}
+    for name, (shards, prefix) in halves.items():
+        (tmp_path / f"{name}.toml").write_text(f'shards = "{shards}"\n{text}prefix = "{prefix}"\n')
+        script = [sys.executable, str(kit.HERE / "fake_service.py"), "cloud", str(tmp_path / f"{name}.toml")]
+        clouds[name] = kit.Process(script, tmp_path / f"{name}.log")
+    try:
+        place.helper.start()
+        for cloud in clouds.values():
+            cloud.start()
+        for cloud in clouds.values():
+            cloud.until("subscribed")
+        names = [f"cam-{i}" for i in range(8)]
+        shards_hit = {keys.shard(n) for n in names}
+        assert shards_hit & set(halves["low"][0]) and shards_hit & set(halves["high"][0])
+        sent = []
+        for name in names:
+            device = place.device(name)
+            client = kit.Client(name, port)
+            parcels = [device.picture() for _ in range(3)]
+            for parcel in parcels:
+                client.send(parcel)
+            sent.append((client, parcels))
+        for client, parcels in sent:
+            for parcel in parcels:
+                answer = client.wait(parcel)
+                assert answer is not None and parcel.open(answer) == kit.label_of(parcel.pixels)
+            client.close()
+        for name, cloud in clouds.items():
+            seen = {e["device"] for e in cloud.events() if e["event"] == "accepted"}
+            assert seen == {n for n in names if keys.shard(n) in halves[name][0]}
+        answered = [
+            e["image"] for cloud in clouds.values() for e in cloud.events() if e["event"] == "answered"
+        ]
+        assert len(answered) == len(set(answered)) == 24
+        slots = kit.used_slots(tmp_path)
+        assert len(slots) == len(set(slots))
+    finally:
+        for cloud in clouds.values():
+            cloud.stop()
+        place.stop()
+        broker.stop()
