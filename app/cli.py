@@ -18,6 +18,7 @@ COMMANDS = (
     "services",
     "keys",
     "broker",
+    "hw",
 )  # modules of blindsight.app with `register(app)`
 
 
