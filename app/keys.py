@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from blindsight.app.modelfile import find_model
 from blindsight.app.site import CLOUD_USER, BrokerAddress, Site, SiteError
 from blindsight.cloud.config import CloudConfig
 from blindsight.service.config import load
@@ -34,7 +35,9 @@ def _set_up(keys: typer.Typer) -> None:
     @keys.command("init")
     def init(
         site: Annotated[Path, typer.Argument(help="folder to make", file_okay=False)],
-        model: Annotated[list[Path] | None, typer.Option(help="M.bsm to serve; may be given again")] = None,
+        model: Annotated[
+            list[str] | None, typer.Option(help="M.bsm or zoo name to serve; may be given again")
+        ] = None,
         broker_host: Annotated[str, typer.Option(help="the broker's name")] = "127.0.0.1",
         broker_port: Annotated[int, typer.Option(help="its port")] = 1883,
         broker_ca: Annotated[
@@ -56,8 +59,8 @@ def _set_up(keys: typer.Typer) -> None:
         if accounts and name is None:
             name, password = CLOUD_USER, place.account(CLOUD_USER)
         place.init(BrokerAddress(broker_host, broker_port, ca, name, password), link_port)
-        for file in model or []:
-            place.add_model(file)
+        for name in model or []:
+            place.add_model(find_model(name))
         typer.echo(
             f"{site}: start `blindsight helper --config {place.helper_toml}` and `blindsight cloud --config {place.cloud_toml}`"
         )
@@ -133,9 +136,9 @@ def _devices(keys: typer.Typer) -> None:
 
 def _models(models: typer.Typer) -> None:
     @models.command("add")
-    def add(file: Annotated[Path, typer.Argument(help="M.bsm")], site: SiteOption) -> None:
+    def add(file: Annotated[str, typer.Argument(help="M.bsm")], site: SiteOption) -> None:
         """Install a model at the cloud and its plan at the helper, and activate it."""
-        version = Site(site).add_model(file)
+        version = Site(site).add_model(find_model(file))
         typer.echo(f"{version.name} {version.id.hex()[:16]} is active")
 
     @models.command("activate")

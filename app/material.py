@@ -1,5 +1,6 @@
 """`blindsight material`: what the stores of a server hold, and their destruction."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from blindsight.offline.store import Store, stored_pools
+from blindsight.wire.jobs import INGESTS
+
+
+class MaterialError(Exception):
+    """An option that cannot be used; one line that names the fix."""
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +36,33 @@ def register(app: typer.Typer) -> None:
         for row in rows:
             table.add_row(row["pool"], *(f"{row[k]:,}" for k in ("left", "cursor", "batches", "bytes")))
         Console().print(table)
+
+    @group.command("make")
+    def make(
+        config: Annotated[Path, typer.Option(help="the cloud's TOML file")],
+        slots: Annotated[int, typer.Option(help="fill every pool up to this many")] = 64,
+        kind: Annotated[str, typer.Option(help="mask (lattice modes) or xor (aes)")] = "mask",
+        as_json: as_json_option = False,
+    ) -> None:
+        """Fill the pools of a stopped cloud together with a running helper. A running cloud fills its own."""
+        from blindsight.cloud.config import CloudConfig
+        from blindsight.cloud.service import CloudService
+        from blindsight.service.config import load
+
+        if kind not in INGESTS or slots < 1:
+            raise MaterialError(f"--kind is one of {', '.join(INGESTS)}, --slots at least 1")
+        settings = dataclasses.replace(load(CloudConfig, config), ingress=False)
+        made = CloudService(settings).fill(kind, slots)
+        if not all(made.values()):
+            raise MaterialError(
+                "no model that both servers hold: add one with `blindsight model add`, its plan at the helper too"
+            )
+        if as_json:
+            print(json.dumps({"material": made}))
+            return
+        for pair, models in made.items():
+            for model, left in models.items():
+                print(f"{pair} {model}: {left} slots")
 
     @group.command("purge")
     def purge(path: folder, as_json: as_json_option = False) -> None:

@@ -55,6 +55,10 @@ class CloudService:
             worker.start()
         self._log.info("started", models=", ".join(self._registry.names()), workers=len(self._workers))
 
+    def fill(self, kind: str, slots: int) -> dict[str, dict[str, int]]:
+        """Makes material for every worker pair, instead of `start`: pair -> model -> slots at hand."""
+        return {worker.pair: worker.fill(kind, slots) for worker in self._workers}
+
     def stop(self, wait_s: float = 30.0) -> None:
         """Lets the jobs at hand finish (at most `wait_s`), publishes what is due, ends. What is left
         resumes later.

@@ -9,7 +9,6 @@ between any two of them is recovered by the next one from the store alone.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,8 @@ from blindsight.channel import Channel, ChannelError
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.jobs import Job, Jobs
 from blindsight.cloud.models import ModelError, Registry, Version
+from blindsight.cloud.pools import Pools
+from blindsight.cloud.renewal import Renewal
 from blindsight.he.ingest import ciphertext_share, mask
 from blindsight.nn.plan import PlanError
 from blindsight.offline.store import StoreError
@@ -50,9 +51,12 @@ class Worker(threading.Thread):
         self._wake, self._due, self._metrics, self._log = wake, due, metrics, log
         self.stop = threading.Event()
         self.busy = False  # a job is at hand
-        self._merged: set[tuple[bytes, str]] = set()  # pools compared over the present connection
-        self._filling: set[tuple[bytes, str]] = set()
         self._models: dict[str, dict[bytes, Version]] = {}
+
+    @property
+    def pair(self) -> str:
+        """Name of the worker pair."""
+        return self._pair
 
     def run(self) -> None:
         """Connects and works until stopped; a failed connection is made anew."""
@@ -66,10 +70,11 @@ class Worker(threading.Thread):
             try:
                 channel = self._open()
                 engine = self._make_engine(channel, self._pair)
-                self._merged.clear()
                 delay = self._config.workers.retry_s
-                self._serve(store, channel, engine)
-            except (ChannelError, WireError, StoreError, ModelError, PlanError) as error:
+                self._serve(
+                    store, channel, Pools(channel, engine, self._config.workers, self._metrics, self._log)
+                )
+            except (ChannelError, WireError, StoreError, ModelError, PlanError, jobs.Refused) as error:
                 self._metrics.count("link_failures")
                 self._log.warning("link-failed", pair=self._pair, detail=str(error))
                 self.stop.wait(delay)
@@ -101,7 +106,7 @@ class Worker(threading.Thread):
         self._log.info("helper-connected", pair=self._pair)
         return channel
 
-    def _serve(self, store: Jobs, channel: Channel, engine: PairEngine) -> None:
+    def _serve(self, store: Jobs, channel: Channel, pools: Pools) -> None:
         last = time.monotonic()
         while not self.stop.is_set():
             if self._stale():
@@ -112,13 +117,13 @@ class Worker(threading.Thread):
             if job is not None:
                 self.busy = True
                 try:
-                    with _Renewal(self._config, self._pair):
-                        self._guarded(store, channel, engine, job)
+                    with Renewal(self._config, self._pair):
+                        self._guarded(store, channel, pools, job)
                 finally:
                     self.busy = False
                 last = time.monotonic()
                 continue
-            if self._restock(channel, engine):
+            if self._restock(pools):
                 last = time.monotonic()
                 continue
             if time.monotonic() - last > PING_S:
@@ -128,6 +133,14 @@ class Worker(threading.Thread):
             self._wake.wait(IDLE_S)
             self._wake.clear()
 
+    def _restock(self, pools: Pools) -> bool:
+        """Makes one batch of material while no picture waits; whether it did."""
+        for versions in self._models.values():
+            for version in versions.values():
+                if pools.restock(self._load(version)):
+                    return True
+        return False
+
     def _stale(self) -> bool:
         serving = self._registry.serving()
         return any(
@@ -136,21 +149,21 @@ class Worker(threading.Thread):
 
     # --- one job
 
-    def _guarded(self, store: Jobs, channel: Channel, engine: PairEngine, job: Job) -> None:
+    def _guarded(self, store: Jobs, channel: Channel, pools: Pools, job: Job) -> None:
         try:
-            self._job(store, channel, engine, job)
+            self._job(store, channel, pools, job)
         except jobs.Refused as refusal:
             self._refused(store, job, refusal)
         except BaseException:
             self._later(store, job)
             raise
 
-    def _job(self, store: Jobs, channel: Channel, engine: PairEngine, job: Job) -> None:
+    def _job(self, store: Jobs, channel: Channel, pools: Pools, job: Job) -> None:
         started = time.monotonic()
         if job.share is None:
             version = self._models[job.model][job.plan_hash]
             program = self._load(version)
-            share = self._attempt(store, channel, engine, job, program)
+            share = self._attempt(store, channel, pools, job, program)
             reveal = Reveal.named(program.plan.reveal.mode)
             if not store.put_share(job, self._pair, share_bytes(share), reveal):
                 self._log.warning("lease-lost", device=job.device, image=job.image.hex(), attempt=job.attempt)
@@ -167,15 +180,13 @@ class Worker(threading.Thread):
             )  # fmt: skip
         self._due.set()
 
-    def _attempt(
-        self, store: Jobs, channel: Channel, engine: PairEngine, job: Job, program: Program
-    ) -> np.ndarray:
+    def _attempt(self, store: Jobs, channel: Channel, pools: Pools, job: Job, program: Program) -> np.ndarray:
         parsed = manifest.parse(job.manifest)
         kind = ingest_kind(parsed.mode)
-        self._stock(channel, engine, program, kind)
+        pools.stock(program, kind)
         blocks = store.blocks(job)
         polys, pixels = _split(parsed, blocks)
-        slot = engine.next(program, kind)
+        slot = pools.engine.next(program, kind)
         request = jobs.Infer(
             job.device, job.image, job.attempt, job.model, job.plan_hash, program.version, slot,
             len(job.manifest), len(polys),
@@ -186,7 +197,7 @@ class Worker(threading.Thread):
             channel.send(polys)
         jobs.expect(channel.recv_control(), "accept")
         self._metrics.count("attempts")
-        return engine.run(program, parsed.mode, slot, pixels)
+        return pools.engine.run(program, parsed.mode, slot, pixels)
 
     def _refused(self, store: Jobs, job: Job, refusal: jobs.Refused) -> None:
         self._metrics.count("refused_by_helper", code=str(int(refusal.code)))
@@ -216,92 +227,9 @@ class Worker(threading.Thread):
             job, self._pair, min(workers.retry_s * 2 ** min(job.attempt - 1, 10), workers.retry_max_s)
         )
 
-    # --- material
-
-    def _restock(self, channel: Channel, engine: PairEngine) -> bool:
-        """Makes one batch for the first pool that is being filled; whether it did. Called while no job
-        waits.
-        """
-        ahead = self._config.workers.material_for.split(",")
-        for versions in self._models.values():
-            for version in versions.values():
-                for kind in jobs.INGESTS:
-                    if kind not in ahead and (version.id, kind) not in self._merged:
-                        continue
-                    program = self._load(version)
-                    if self._wants(program, kind, self._left(channel, engine, program, kind)):
-                        self._make(channel, engine, program, kind, self._config.workers.material_batch)
-                        return True
-        return False
-
-    def _wants(self, program: Program, kind: str, left: int) -> bool:
-        pool, workers = (program.version, kind), self._config.workers
-        if left < workers.material_low:
-            self._filling.add(pool)
-        elif left >= workers.material_high:
-            self._filling.discard(pool)
-        return pool in self._filling
-
-    def _stock(self, channel: Channel, engine: PairEngine, program: Program, kind: str) -> None:
-        """Sees to it that there is a slot for the job at hand: without material it is made on demand."""
-        if self._left(channel, engine, program, kind) == 0:
-            self._metrics.count("material_on_demand")
-            workers = self._config.workers
-            self._make(
-                channel, engine, program, kind, min(workers.material_batch, max(1, workers.material_low))
-            )
-
-    def _left(self, channel: Channel, engine: PairEngine, program: Program, kind: str) -> int:
-        """Slots at hand; compares the pools first, once a connection."""
-        if (program.version, kind) not in self._merged:
-            channel.send_control(engine.pool(program, kind).to_json())
-            peer = jobs.Pool.from_json(jobs.expect(channel.recv_control(), "pool"))
-            engine.merge(program, peer)
-            self._merged.add((program.version, kind))
-        left = engine.left(program, kind)
-        self._metrics.gauge("material", left, model=program.name, kind=kind)
-        return left
-
-    def _make(self, channel: Channel, engine: PairEngine, program: Program, kind: str, count: int) -> None:
-        request = jobs.MakeMaterial(
-            program.name, program.plan.hash, program.version, kind, os.urandom(jobs.BATCH_ID_BYTES),
-            engine.end(program, kind), count,
-        )  # fmt: skip
-        channel.send_control(request.to_json())
-        jobs.expect(channel.recv_control(), "accept")
-        started = time.monotonic()
-        engine.make(program, request)
-        seconds = time.monotonic() - started
-        self._metrics.seconds("material_seconds", seconds / count)
-        self._log.info("material-made", model=program.name, kind=kind, slots=count, seconds=round(seconds, 3))
-
 
 def _split(parsed: manifest.Manifest, blocks: list[bytes]) -> tuple[bytes, np.ndarray]:
     """(what goes to the helper, the cloud's ingest share); fresh masks at every call."""
     if parsed.mode is Mode.AES:
         return b"", ciphertext_share(parsed.layout, blocks)
     return mask(parsed.layout, blocks)
-
-
-class _Renewal:
-    """Keeps the pair's leases alive while a job runs, from a connection and thread of its own."""
-
-    def __init__(self, config: CloudConfig, owner: str) -> None:
-        self._config, self._owner = config, owner
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-
-    def _run(self) -> None:
-        seconds = self._config.workers.lease_s
-        store = None
-        while not self._done.wait(seconds / 3):
-            store = store or Jobs(self._config.database)
-            store.renew(self._owner, seconds)
-        if store is not None:
-            store.close()
