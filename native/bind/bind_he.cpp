@@ -218,18 +218,26 @@ void bind_ntt(nb::module_ &m) {
     m.def(
         "ntt_sum_products",
         [](unsigned n, u64 q, In<u64> a, In<u64> b, Out<u64> out) {
-            need(a.ndim() == 2 && a.shape(1) == n && a.size() == b.size() && out.size() == n, "a and b are uint64 [terms, N]");
+            const bool pairs = b.ndim() == 3;
+            const std::size_t polys = pairs ? 2 : 1;
+            need(a.ndim() == 2 && a.shape(1) >= n && b.ndim() >= 2 && b.shape(0) == a.shape(0) && b.size() == polys * a.size() && out.size() == polys * n,
+                 "a is uint64 [terms, row], b [terms, row] or [terms, 2, row], rows of N residues or more, out [N] or [2, N]");
+            need(!pairs || b.shape(1) == 2, "b is [terms, 2, row]");
             need(a.shape(0) >= 1 && a.shape(0) <= bs::kMaxTerms, "1 to 4096 terms");
             const bs::NttTables &t = bs::ntt_tables(n, q);
             const bs::RingKernels &k = bs::ring_kernels();
+            const std::size_t row = a.shape(1), half = k.planes * bs::row_words(n);
             std::vector<const u64 *> x, y;
-            for (std::size_t i = 0; i < a.shape(0); ++i) x.push_back(a.data() + i * n), y.push_back(b.data() + i * n);
-            std::vector<u64> sums(k.planes * bs::row_words(n));
+            for (std::size_t i = 0; i < a.shape(0); ++i) x.push_back(a.data() + i * row), y.push_back(b.data() + i * polys * row);
+            std::vector<u64> sums(polys * half);
             const nb::gil_scoped_release release;
-            k.mac1(n, sums.data(), true, x.data(), y.data(), x.size());
-            k.settle(t, sums.data(), out.data());
+            if (pairs)
+                k.mac2(n, sums.data(), true, x.data(), y.data(), row, x.size());
+            else
+                k.mac1(n, sums.data(), true, x.data(), y.data(), x.size());
+            for (std::size_t p = 0; p < polys; ++p) k.settle(t, sums.data() + p * half, out.data() + p * n);
         },
-        "n"_a, "q"_a, "a"_a, "b"_a, "out"_a, "Sum over k of a[k] * b[k], entry by entry, with one reduction.");
+        "n"_a, "q"_a, "a"_a, "b"_a, "out"_a, "Sums over k of a[k] * b[k] (or b[k, 0] and b[k, 1]), entry by entry, with one reduction.");
 }
 
 void bind_samplers(nb::module_ &m) {

@@ -6,12 +6,13 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import blindsight._native as native
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import blindsight._native as native
 
 VECTORS = sorted((Path(__file__).parents[1] / "vectors").glob("ntt_*.json"))
 RINGS = [(1024, 67104769), (2048, 1125844072267777), (4096, 1125899906826241), (4096, 1125852930654209)]
@@ -117,6 +118,21 @@ def test_sums_of_products_do_not_overflow(isa: str, q: int, terms: int) -> None:
         for u, v in zip(a.T.tolist(), b.T.tolist(), strict=True)
     ]
     assert out.tolist() == want
+
+
+@pytest.mark.parametrize(("n", "q"), RINGS)
+def test_pairs_are_summed_like_single_polynomials(isa: str, n: int, q: int) -> None:
+    """The two polynomials of a ciphertext at once, from rows with unused words between them."""
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(0, q, (5, n + 8), dtype=np.uint64), rng.integers(0, q, (5, 2, n + 8), dtype=np.uint64)
+    both, single = np.empty((2, n), np.uint64), np.empty(n, np.uint64)
+    native.ntt_sum_products(n, q, a, b, both)
+    for p in range(2):
+        rows = [np.ascontiguousarray(x[:, :n]) for x in (a, b[:, p])]
+        native.ntt_sum_products(n, q, *rows, single)
+        assert np.array_equal(both[p], single)
+    native.ntt_sum_products(n, q, a[:1], b[:1], both)
+    assert both[1, 7] == int(a[0, 7]) * int(b[0, 1, 7]) % q
 
 
 def test_too_many_terms_and_odd_shapes_are_refused() -> None:
