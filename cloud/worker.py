@@ -91,6 +91,21 @@ class Worker(threading.Thread):
                     channel.close()
         store.close()
 
+    def fill(self, kind: str, slots: int) -> dict[str, int]:
+        """Makes material until every served model has `slots` slots of an ingest kind; instead of `run`.
+
+        Returns model -> slots at hand. Raises what the link raises; what was made until then is kept.
+        """
+        channel = self._open()
+        engine = self._make_engine(channel, self._pair)
+        pools = Pools(channel, engine, self._config.workers, self._metrics, self._log)
+        try:
+            found = [(n, version) for n, versions in self._models.items() for version in versions.values()]
+            return {name: pools.fill(self._load(version), kind, slots) for name, version in found}
+        finally:
+            engine.close()
+            channel.close()
+
     def _open(self) -> Channel:
         serving = self._registry.serving()
         hello = jobs.hello({name: list(versions) for name, versions in serving.items()}, self._pair)
