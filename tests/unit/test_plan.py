@@ -180,6 +180,16 @@ def test_pickles_and_other_files_are_refused_by_name(tmp_path: Path) -> None:
             Model.load(file)
 
 
+@pytest.mark.parametrize("first", [0x80, 0x50, 0x7B])
+def test_any_header_length_is_read(first: int) -> None:
+    """The header's length may begin with the byte of a pickle, a zip or a JSON object."""
+    data = MNIST.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    pad = (first - length) % 256
+    longer = (length + pad).to_bytes(8, "little") + data[8 : 8 + length] + b" " * pad + data[8 + length :]
+    assert longer[0] == first and Model.from_bytes(longer).plan == Model.load(MNIST).plan
+
+
 def test_tensors_must_match_the_plan() -> None:
     model = Model.load(MNIST)
     weight = model.plan.weighted[0].weight

@@ -86,7 +86,7 @@ class Model:
     @staticmethod
     def from_bytes(data: bytes) -> Model:
         """As `load`, from the file's bytes."""
-        metadata = _metadata(data)
+        metadata = read_metadata(data)
         if metadata.get("format") != FORMAT:
             raise PlanError("a safetensors file, but no Blindsight model: make one with `blindsight compile`")
         if metadata.get("version") != VERSION:
@@ -152,14 +152,15 @@ def check_ints(plan: Plan, ints: Mapping[str, np.ndarray]) -> None:
             raise PlanError(f"tensor {op.bias!r} exceeds 2^30: compile the model again")
 
 
-def _metadata(data: bytes) -> dict[str, str]:
+def read_metadata(data: bytes) -> dict[str, str]:
     """The metadata of a safetensors file; a pickle or a zip (PyTorch's own formats) is refused by name."""
-    if data[:2] == b"PK" or data[:1] == b"\x80":
-        raise PlanError(
-            "a pickled PyTorch file, which may run code: pass the M.bsm that `blindsight compile` wrote"
-        )
-    if data[:1] == b"{":
-        raise PlanError("a plan, not a model: pass the M.bsm beside it")
+    if data[8:9] != b"{":  # where a safetensors header begins; its length, before it, may begin with any byte
+        if data[:2] == b"PK" or data[:1] == b"\x80":
+            raise PlanError(
+                "a pickled PyTorch file, which may run code: pass the M.bsm that `blindsight compile` wrote"
+            )
+        if data[:1] == b"{":
+            raise PlanError("a plan, not a model: pass the M.bsm beside it")
     try:
         (length,) = struct.unpack_from("<Q", data)
         if length > min(len(data) - 8, 1 << 26):
