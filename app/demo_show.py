@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from blindsight.app.demo import Demo, DemoError, Options, Report
-from blindsight.app.figure import strip
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from blindsight.app.demo import Demo, DemoError, Options, Report
+from blindsight.app.figure import strip
 from blindsight.wire.blocks import Mode
 
 

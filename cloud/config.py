@@ -41,7 +41,7 @@ class HelperLink:
     certificate: Path | None = None
     key: Path | None = None
     name: str = "helper.blindsight"
-    timeout_s: float = 120.0
+    timeout_s: float = 300.0
     network: str = "lan"
 
     def __post_init__(self) -> None:

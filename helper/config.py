@@ -18,7 +18,7 @@ class Listen:
     certificate: Path | None = None
     key: Path | None = None
     peer: str = "cloud.blindsight"
-    timeout_s: float = 120.0
+    timeout_s: float = 300.0
     connections: int = 8
     network: str = "lan"
 
