@@ -141,7 +141,7 @@ class Worker(threading.Thread):
             if self._restock(pools):
                 last = time.monotonic()
                 continue
-            if time.monotonic() - last > PING_S:
+            if time.monotonic() - last > min(PING_S, self._config.helper.timeout_s / 3):
                 channel.send_control(jobs.PING)
                 jobs.expect(channel.recv_control(), "pong")
                 last = time.monotonic()
