@@ -17,6 +17,7 @@ COMMANDS = (
     "demo_show",
     "services",
     "keys",
+    "split",
     "broker",
     "hw",
 )  # modules of blindsight.app with `register(app)`

@@ -10,7 +10,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,12 +24,14 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from blindsight.app.images import load_images
-from blindsight.app.modelfile import find_model, pictures_of
+from blindsight.app.modelfile import find_model, pictures_of, split_files
 from blindsight.app.party import Task
+from blindsight.app.split import split_into
 from blindsight.fixed.rng import SystemRng, uniform_u32
 from blindsight.nn import floatnet
 from blindsight.nn.model import Model
 from blindsight.nn.plan import Plan
+from blindsight.nn.shares import ModelShare
 from blindsight.offline.make import MAX_BATCH
 
 LINKS = ("lan", "wan")
@@ -51,7 +54,7 @@ def infer(
     """Classify pictures with two local server processes.
 
     Args:
-        model_path: M.bsm.
+        model_path: M.bsm, or the folder of a split model (`blindsight model split`).
         images: `uint8` (N, H, W, C) or (N, H, W), of the model's input size.
         labels: (N,) true classes, for `accuracy`.
         link: `lan` (loopback as it is) or `wan` (100 Mbit/s, 40 ms round trip, shaped).
@@ -64,38 +67,65 @@ def infer(
     Raises:
         InferError, PlanError: one line that names the fix.
     """
-    model = Model.load(model_path)
-    pixels = flat_pixels(model.plan, images)
+    with servers_files(Path(model_path)) as (plan, paths, model):
+        pixels = flat_pixels(plan, images)
+        reports = run_pair(paths, pixels, link, batch, threads, progress)
+    pictures = images if images.ndim == 4 else images[..., None]
     start = time.perf_counter()
-    logits = floatnet.forward(model.graph, images if images.ndim == 4 else images[..., None])
+    logits = floatnet.forward(model.graph, pictures) if model else None
     float_s = (time.perf_counter() - start) / len(pixels)
-    reports = run_pair(model_path, model.plan, pixels, link, batch, threads, progress)
     result = np.array(reports[0].pop("shares"), np.uint64) + np.array(reports[1].pop("shares"), np.uint64)
     result = (result & 0xFFFFFFFF).astype(np.uint32)
-    top1 = top_classes(model.plan, result)
+    top1 = top_classes(plan, result)
     cloud, helper = reports
     report = {
-        "model": model.plan.name,
+        "model": plan.name,
+        "deployment": plan.deployment,
         "count": len(pixels),
         "top1": top1.tolist(),
-        "agreement": float(np.mean(top1 == logits.argmax(axis=1))),
+        "agreement": None if logits is None else float(np.mean(top1 == logits.argmax(axis=1))),
         "accuracy": None if labels is None else float(np.mean(top1 == labels)),
         **{
             k: cloud[k]
             for k in ("online_s", "offline_s", "setup_s", "online_bytes", "offline_bytes", "rounds")
         },
         "peak_rss_bytes": {"cloud": cloud["peak_rss_bytes"], "helper": helper["peak_rss_bytes"]},
-        "float_s": torch_seconds(model, images),
-        "float_numpy_s": float_s,
+        "float_s": torch_seconds(model, images) if model else None,
+        "float_numpy_s": float_s if model else None,
         "link": link,
         "batch": min(batch, len(pixels)),
         "layers": cloud["layers"],
     }
     if labels is not None:
-        report["float_accuracy"] = float(np.mean(logits.argmax(axis=1) == labels))
-    if model.plan.reveal.mode != "top1":
-        report["result"] = revealed(model.plan, result)
+        report["float_accuracy"] = None if logits is None else float(np.mean(logits.argmax(axis=1) == labels))
+    if plan.reveal.mode != "top1":
+        report["result"] = revealed(plan, result)
     return report
+
+
+@contextmanager
+def servers_files(path: Path) -> Iterator[tuple[Plan, tuple[Path, Path], Model | None]]:
+    """The plan, the file of each server (cloud, helper), and the owner's model where it is at hand.
+
+    A concealed M.bsm is split afresh, for this run alone. Files made here are gone afterwards.
+    """
+    with tempfile.TemporaryDirectory(prefix="blindsight-") as temporary:
+        folder = Path(temporary)
+        model = None if path.is_dir() else Model.load(path)
+        if model is not None and model.plan.deployment == "concealed":
+            split_into(path, folder / "split", owner=False)
+            cloud, helper, _ = split_files(folder / "split")
+            yield model.plan, (cloud, helper), model
+        elif model is not None:
+            (folder / "plan.json").write_text(model.plan.to_json())
+            yield model.plan, (path.resolve(), folder / "plan.json"), model
+        else:
+            cloud, helper, owner = split_files(path)
+            plan = ModelShare.load(helper, 1).plan
+            model = None if owner is None else Model.load(owner)
+            if model is not None and model.plan.hash != plan.hash:
+                raise InferError(f"{owner}: of another model than the shares beside it")
+            yield plan, (cloud.resolve(), helper.resolve()), model
 
 
 def flat_pixels(plan: Plan, images: np.ndarray) -> np.ndarray:
@@ -134,8 +164,7 @@ def torch_seconds(model: Model, images: np.ndarray) -> float | None:
 
 
 def run_pair(
-    model_path: Path,
-    plan: Plan,
+    paths: tuple[Path, Path],
     pixels: np.ndarray,
     link: str,
     batch: int,
@@ -145,32 +174,26 @@ def run_pair(
     """Start the two servers, give each its shares, and wait for both reports."""
     helper_share = uniform_u32(SystemRng(), pixels.shape)
     shares = (pixels.astype(np.uint32) - helper_share, helper_share)
-    with tempfile.TemporaryDirectory(prefix="blindsight-") as folder:
-        plan_file = Path(folder) / "plan.json"
-        plan_file.write_text(plan.to_json())
-        tasks = [
-            Task(party, str(path), len(pixels), batch, threads, link)
-            for party, path in enumerate((Path(model_path).resolve(), plan_file))
-        ]
-        helper = _Party(tasks[1], shares[1], None)
-        cloud: _Party | None = None
-        try:
-            port = helper.wait_for("port")["port"]
-            cloud = _Party(Task(**{**asdict(tasks[0]), "port": port}), shares[0], progress)
-            errors = []
-            reports = []
-            for party in (cloud, helper):
-                try:
-                    reports.append(party.wait_for("report"))
-                except InferError as error:
-                    errors.append(str(error))
-            if errors:
-                raise InferError(min(errors, key=lambda e: ("the peer" in e, len(e))))
-            return reports[0], reports[1]
-        finally:
-            for process in (helper, cloud):
-                if process:
-                    process.stop()
+    tasks = [Task(party, str(path), len(pixels), batch, threads, link) for party, path in enumerate(paths)]
+    helper = _Party(tasks[1], shares[1], None)
+    cloud: _Party | None = None
+    try:
+        port = helper.wait_for("port")["port"]
+        cloud = _Party(Task(**{**asdict(tasks[0]), "port": port}), shares[0], progress)
+        errors = []
+        reports = []
+        for party in (cloud, helper):
+            try:
+                reports.append(party.wait_for("report"))
+            except InferError as error:
+                errors.append(str(error))
+        if errors:
+            raise InferError(min(errors, key=lambda e: ("the peer" in e, len(e))))
+        return reports[0], reports[1]
+    finally:
+        for process in (helper, cloud):
+            if process:
+                process.stop()
 
 
 class _Party:
@@ -225,7 +248,7 @@ class _Party:
 def register(app: typer.Typer) -> None:
     @app.command("infer")
     def command(
-        model: Annotated[str, typer.Option(help="zoo name or M.bsm")],
+        model: Annotated[str, typer.Option(help="zoo name, M.bsm, or the folder of a split model")],
         images: Annotated[
             Path | None, typer.Option(help=".npz with x uint8 (N, H, W[, C]) and perhaps y")
         ] = None,
@@ -266,8 +289,11 @@ def show(report: dict[str, Any]) -> None:
     table = Table(title=f"{report['model']}: {report['count']} pictures, two servers, {report['link']}")
     table.add_column("what")
     table.add_column("value", justify="right")
-    table.add_row("top-1 agreement with the float net", f"{report['agreement']:.2%}")
-    if report["accuracy"] is not None:
+    if report["agreement"] is not None:
+        table.add_row("top-1 agreement with the float net", f"{report['agreement']:.2%}")
+    if report["accuracy"] is not None and report["float_accuracy"] is None:
+        table.add_row("accuracy", f"{report['accuracy']:.2%}")
+    elif report["accuracy"] is not None:
         table.add_row("accuracy (float net)", f"{report['accuracy']:.2%} ({report['float_accuracy']:.2%})")
     for name, label in (("online_s", "online"), ("offline_s", "offline")):
         table.add_row(f"{label}, a picture", f"{1e3 * report[name]:,.1f} ms")

@@ -4,13 +4,15 @@ from pathlib import Path
 
 from blindsight.models import zoo
 
+CLOUD, HELPER, OWNER = ".cloud.share", ".helper.share", ".owner.bsm"  # the files of a split model
+
 
 class ModelNameError(Exception):
     """No such model; one line that names those there are."""
 
 
 def find_model(name: str) -> Path:
-    """The path of M.bsm: a file, or the name of a zoo model.
+    """The path of M.bsm (a file, or the name of a zoo model), or of the folder of a split model.
 
     Raises:
         ModelNameError: neither.
@@ -20,10 +22,31 @@ def find_model(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    if path.is_dir():
+        split_files(path)
+        return path
     raise ModelNameError(
         f"{name}: no such file, and no zoo model of that name (there are {', '.join(zoo.names())}); "
         "make a model with `blindsight compile`"
     )
+
+
+def split_files(folder: Path) -> tuple[Path, Path, Path | None]:
+    """The cloud's share, the helper's share and the owner's own file (None where it is kept elsewhere) of a folder.
+
+    Raises:
+        ModelNameError: the folder does not hold exactly one split model.
+    """
+    found = sorted(folder.glob(f"*{CLOUD}"))
+    if len(found) != 1:
+        raise ModelNameError(
+            f"{folder}: holds {len(found)} files *{CLOUD}, one is needed: make it with `blindsight model split`"
+        )
+    stem = found[0].name.removesuffix(CLOUD)
+    helper, owner = folder / f"{stem}{HELPER}", folder / f"{stem}{OWNER}"
+    if not helper.is_file():
+        raise ModelNameError(f"{helper}: missing: split the model again")
+    return found[0], helper, owner if owner.is_file() else None
 
 
 def pictures_of(name: str) -> Path:

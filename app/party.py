@@ -28,6 +28,7 @@ from blindsight.channel import (
 from blindsight.nn.network import Network
 from blindsight.nn.ops import Op
 from blindsight.nn.plan import PlanError, load_plan
+from blindsight.nn.shares import ModelShare
 from blindsight.offline.make import make_batch
 from blindsight.offline.slot import Tape
 from blindsight.ot.generate import Generator
@@ -38,7 +39,7 @@ class Task:
     """What a party is asked to do."""
 
     party: int
-    path: str  # M.bsm for party 0, M.plan.json for party 1
+    path: str  # M.bsm for party 0, M.plan.json for party 1; of a concealed model either party's share
     count: int
     batch: int
     threads: int
@@ -70,25 +71,35 @@ def say(**event: Any) -> None:
     print(json.dumps(event), flush=True)
 
 
-def side(task: Task) -> tuple[Network, Any]:
-    """The network and the linear side of this party. Each party's own room is imported here only."""
+def side(task: Task) -> tuple[Network, Any, dict[str, Any]]:
+    """The network and the linear side of this party, and what it says in its HELLO. Each party's own room is
+    imported here only.
+    """
+    if task.path.endswith(".share"):
+        if task.party == 0:
+            from blindsight.cloud.own_key import concealed_side
+        else:
+            from blindsight.helper.linear import concealed_side
+
+        share = ModelShare.load(task.path, task.party)
+        hello = {"plan": share.plan.hash.hex(), "split": share.split}
+        network = Network(share.plan, share.tensors, task.threads)
+        return network, concealed_side(share.plan, share.tensors, task.threads), hello
     if task.party == 0:
         from blindsight.nn.linear import CloudSide
         from blindsight.nn.model import Model
 
         model = Model.load(task.path)
-        return Network(model.plan, model.ints, task.threads), CloudSide(
-            model.plan, model.ints, threads=task.threads
-        )
+        plan, linear = model.plan, CloudSide(model.plan, model.ints, threads=task.threads)
+        return Network(plan, model.ints, task.threads), linear, {"plan": plan.hash.hex()}
     from blindsight.helper.linear import helper_side
 
     plan = load_plan(task.path)
-    return Network(plan), helper_side(plan, task.threads)
+    return Network(plan), helper_side(plan, task.threads), {"plan": plan.hash.hex()}
 
 
-def connect(task: Task, plan_hash: str) -> Channel:
-    """The channel to the other party, both holding the same plan."""
-    hello = {"plan": plan_hash}
+def connect(task: Task, hello: dict[str, Any]) -> Channel:
+    """The channel to the other party, both holding the same plan, and shares of the same split."""
     if task.party == 1:
         listener = tcp_listen(1)
         say(event="port", port=listener.address[1])
@@ -100,16 +111,20 @@ def connect(task: Task, plan_hash: str) -> Channel:
         channel = shaped(connect_socket("127.0.0.1", task.port, 10, 10), 0, WAN, hello)
     else:
         channel = tcp_connect(0, "127.0.0.1", task.port, hello, retry_for=10)
-    if channel.peer.get("plan") != plan_hash:
+    if channel.peer.get("plan") != hello["plan"]:
         channel.fail("the plan hash of the two servers differs: give both the files of one compilation")
+    if channel.peer.get("split") != hello.get("split"):
+        channel.fail(
+            "the two servers hold shares of different splits: give both the files of one `model split`"
+        )
     return channel
 
 
 def run(task: Task, pixels: np.ndarray) -> dict[str, Any]:
     """Set up, then batch by batch: make material, run the inferences. Returns the report."""
-    network, linear = side(task)
+    network, linear, hello = side(task)
     start = time.perf_counter()
-    channel = connect(task, network.plan.hash.hex())
+    channel = connect(task, hello)
     generator = Generator(channel, link=task.link)
     setup_s = time.perf_counter() - start
 

@@ -2,7 +2,7 @@
 
 Both parties build a `Network` from the same plan and call `run` with their share of the pixels and their half of a material slot; they walk
 the operations in step. Linear operations re-base their input first (DESIGN section 4, "Online"): the helper sends x_H - r, the cloud adds
-its share and holds x - r, which r, uniform and used once, hides perfectly; every linear reader of a tensor shares that opening.
+its share and holds x - r, which r, uniform and used once, hides perfectly; every linear reader of a tensor shares that opening. In a concealed plan x - r is opened to both (`nn.concealed`).
 
 Adversary: either server, semi-honest. In a linear operation the cloud sees x - r only and the helper nothing; non-linear operations are the
 functionalities of `blindsight.mpc`, each with its own argument. Source: Delphi (USENIX Security 2020, section 4) for masks made offline;
@@ -28,8 +28,9 @@ class Network:
 
     Args:
         plan: the public plan; both parties must hold the same (they compare hashes at connection).
-        weights: tensor name -> integer weights (`int16`) and biases (`int32`); the cloud's, None at the helper.
-        threads: threads of the cloud's plaintext integer layers.
+        weights: tensor name -> integer weights (`int16`) and biases (`int32`); the cloud's, None at the helper;
+            in concealed mode either party's `uint32` shares of both.
+        threads: threads of the plaintext integer layers.
 
     Attributes:
         draws: the correlations one inference consumes, in order, the same at both parties.
@@ -39,6 +40,7 @@ class Network:
 
     def __init__(self, plan: Plan, weights: Mapping[str, np.ndarray] | None = None, threads: int = 1) -> None:
         self.plan, self._weights, self._threads = plan, weights, threads
+        self._concealed = plan.deployment == "concealed"
         self._steps: list[tuple[Op, Step]] = [(op, STEPS[op.kind](op, plan)) for op in plan.ops[1:]]
         self.draws: tuple[Draw, ...] = tuple(d for _, step in self._steps for d in step.draws())
         self.masks = {
@@ -64,7 +66,7 @@ class Network:
 
         Args:
             correlations: draws in the order of `draws`, each used once.
-            material: masks (helper) and linear shares; emptied as they are consumed.
+            material: masks and linear shares; emptied as they are consumed.
             pixels: `uint32` share of the pixel values 0..255 in capture order (H, W, C), flat.
             trace: called with each operation; its context manager is held while the operation runs.
 
@@ -78,7 +80,7 @@ class Network:
         hwc = pixels.reshape(plan.height, plan.width, plan.channels)
         first = plan.ops[0]
         tensors = {first.out: np.ascontiguousarray(hwc.transpose(2, 0, 1))}
-        run = Run(channel, correlations, material, self._weights, self._threads, tensors, {})
+        run = Run(channel, correlations, material, self._weights, self._threads, tensors, {}, self._concealed)
         share = tensors[first.out]
         for op, step in self._steps:
             with trace(op) if trace else nullcontext():

@@ -17,6 +17,7 @@ from blindsight.mpc.relu import ReLU
 from blindsight.mpc.session import Session
 from blindsight.mpc.trunc import TruncateExtend
 from blindsight.nn import linear
+from blindsight.nn.concealed import online_wide
 from blindsight.nn.geometry import patches, window_indices
 from blindsight.nn.ops import (
     Add,
@@ -53,23 +54,30 @@ class Run:
     threads: int
     tensors: dict[str, np.ndarray]
     opened: dict[str, np.ndarray]
+    concealed: bool = False
 
     @property
     def session(self) -> Session:
         return Session(self.channel, self.correlations)
 
     def rebase(self, name: str) -> np.ndarray | None:
-        """x - r of the tensor `name`, at the cloud; None at the helper. The first call sends, the r is popped: used once."""
+        """x - r of the tensor `name`, at the cloud, and in concealed mode at the helper; else None. The first call
+        sends, the r is popped: used once.
+        """
         if name not in self.opened:
             x = self.tensors[name]
-            if self.channel.party == 1:
+            if self.concealed:
+                own = x.reshape(-1) - self.material.masks.pop(name)
+                other = self.channel.exchange(own, 4 * x.size).view(np.uint32)
+                self.opened[name] = (own + other).reshape(x.shape)
+            elif self.channel.party == 1:
                 r = self.material.masks.pop(name)
                 self.channel.send(x.reshape(-1) - r)
                 self.opened[name] = np.empty(0, np.uint32)
             else:
                 other = self.channel.recv(4 * x.size).view(np.uint32)
                 self.opened[name] = (x.reshape(-1) + other).reshape(x.shape)
-        return self.opened[name] if self.channel.party == 0 else None
+        return self.opened[name] if self.concealed or self.channel.party == 0 else None
 
 
 class Step(Protocol):
@@ -133,7 +141,10 @@ class SumPoolStep(Local):
 
 
 class WeightedStep:
-    """conv2d and linear: W * (x - r) + bias in the clear at the cloud, W * r from the material at both."""
+    """conv2d and linear: W * (x - r) + bias in the clear at the cloud, W * r from the material at both.
+
+    In concealed mode both do so, each with its share of weight and bias.
+    """
 
     def __init__(self, op: WeightedOp, plan: Plan) -> None:
         self.op = op
@@ -148,11 +159,12 @@ class WeightedStep:
         if d is None:
             return share
         if run.weights is None:
-            raise PlanError(f"operation {op.out!r}: the cloud has no weights")
+            raise PlanError(f"operation {op.out!r}: this party has no weights")
         bias = run.weights[op.bias].astype(np.int64).astype(np.uint32)
         if bias.ndim == 1 and len(op.shape) == 3:
             bias = bias[:, None, None]
-        return linear.online(op, run.weights[op.weight], d, threads=run.threads) + share + bias
+        multiply = online_wide if run.concealed else linear.online
+        return multiply(op, run.weights[op.weight], d, threads=run.threads) + share + bias
 
 
 class SecureStep:

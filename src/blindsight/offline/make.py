@@ -1,5 +1,7 @@
 """Making material: the helper's masks, the homomorphic linear layers, the correlations, for a batch of inferences at once.
 
+In concealed mode both parties hold masks, r = r_C + r_H (`nn.concealed`).
+
 Adversary: either server, semi-honest. Masks are uniform and fresh for every tensor and inference; the linear sides take a fresh key for
 every call (`LinearSide`). A batch that fails half-way is dropped whole at both parties.
 """
@@ -34,7 +36,7 @@ class LinearSide(Protocol):
         """Shares of W*r of every op, under a key made for this call and wiped at its end.
 
         Args:
-            masks: tensor name -> r, `uint32` [batch, size] (helper); None at the cloud.
+            masks: tensor name -> r, `uint32` [batch, size]; None where this party has none (`holds_masks`).
 
         Returns:
             op output name -> `uint32` [batch, size].
@@ -42,9 +44,15 @@ class LinearSide(Protocol):
         ...
 
 
+def holds_masks(network: Network, party: int) -> bool:
+    """Whether this party draws masks: the helper always, the cloud where the weights are shared."""
+    return party == 1 or network.plan.deployment == "concealed"
+
+
 def layout(network: Network, party: int, ingest: Sequence[Draw] = ()) -> Layout:
     """The sizes of this party's slots: the network's, after the correlations of the ingest."""
-    return Layout(party, network.masks, network.linear, (*ingest, *network.draws))
+    masks = network.masks if holds_masks(network, party) else {}
+    return Layout(party, masks, network.linear, (*ingest, *network.draws))
 
 
 def make_batch(
@@ -67,7 +75,7 @@ def make_batch(
     if not 1 <= batch <= MAX_BATCH:
         raise ValueError(f"a batch of material serves 1 to {MAX_BATCH} inferences, not {batch}")
     masks = None
-    if channel.party == 1:
+    if holds_masks(network, channel.party):
         random = rng or SystemRng()
         masks = {name: uniform_u32(random, (batch, size)) for name, size in network.masks.items()}
     shares = linear.batch(channel, network.plan.weighted, batch, masks)

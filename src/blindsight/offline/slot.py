@@ -16,7 +16,7 @@ class Slot:
 
     Attributes:
         index: its number in the pool, -1 when it was made on demand.
-        masks: tensor name -> r, `uint32` flat (helper); absent on the cloud.
+        masks: tensor name -> r, `uint32` flat: the helper's r, or in concealed mode either party's share of it.
         linear: op output name -> share of W*r, `uint32` flat.
         draws: the correlations in the order they are consumed.
     """
@@ -52,7 +52,7 @@ class Tape:
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of a slot, from the plan: everything needed to read its bytes back."""
+    """Sizes of a slot, from the plan: everything needed to read its bytes back; `masks` are those this party holds."""
 
     party: int
     masks: dict[str, int]
@@ -60,11 +60,10 @@ class Layout:
     draws: tuple[Draw, ...]
 
     def arrays(self) -> list[tuple[np.dtype, tuple[int, ...]]]:
-        """dtype and shape of every array in byte order: masks (helper), linear shares, draws."""
-        out: list[tuple[np.dtype, tuple[int, ...]]] = []
-        if self.party == 1:
-            out += [(np.dtype("<u4"), (n,)) for n in self.masks.values()]
-        out += [(np.dtype("<u4"), (n,)) for n in self.linear.values()]
+        """dtype and shape of every array in byte order: masks, linear shares, draws."""
+        out: list[tuple[np.dtype, tuple[int, ...]]] = [
+            (np.dtype("<u4"), (n,)) for n in (*self.masks.values(), *self.linear.values())
+        ]
         for d in self.draws:
             out += draw_arrays(d, self.party)
         return out
@@ -74,8 +73,11 @@ class Layout:
         return sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape in self.arrays())
 
     def pack(self, slot: Slot) -> bytes:
-        parts = list(slot.masks.values()) if self.party == 1 else []
-        parts += [*slot.linear.values(), *(a for _, arrays in slot.draws for a in arrays)]
+        parts = [
+            *slot.masks.values(),
+            *slot.linear.values(),
+            *(a for _, arrays in slot.draws for a in arrays),
+        ]
         for part, (dtype, shape) in zip(parts, self.arrays(), strict=True):
             if part.dtype != dtype or part.shape != shape:
                 raise ValueError(f"slot array {part.dtype}{part.shape} where {dtype}{shape} belongs")
@@ -96,7 +98,7 @@ class Layout:
             arrays.append(np.frombuffer(buffer, dtype, count, at).reshape(shape))
             at += dtype.itemsize * count
         take = iter(arrays)
-        masks = {name: next(take) for name in self.masks} if self.party == 1 else {}
+        masks = {name: next(take) for name in self.masks}
         linear = {name: next(take) for name in self.linear}
         draws = [(d, tuple(next(take) for _ in draw_arrays(d, self.party))) for d in self.draws]
         return Slot(index, masks, linear, draws)
