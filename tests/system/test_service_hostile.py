@@ -18,7 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
 
-from blindsight.wire import manifest, result, topics
+from blindsight.wire import keys, manifest, result, topics
 from blindsight.wire.result import FailureCode
 
 
@@ -277,8 +277,8 @@ def test_nothing_secret_in_logs_and_ciphertexts_go_with_the_answer(pair: Pair) -
         secret,
         parcel.salt,
         parcel.result_key,
-        kit.keys.manifest_key(secret),
-        kit.keys.result_base(secret),
+        keys.manifest_key(secret),
+        keys.result_base(secret),
     ):
         assert value not in logs and value.hex().encode() not in logs
     for file in (p for p in place.folder.rglob("*") if p.is_file()):
