@@ -11,7 +11,7 @@ static_assert(std::endian::native == std::endian::little, "byte order of the key
 namespace bs {
 namespace {
 
-using Row = std::uint32_t __attribute__((vector_size(32))); // one word of the state in eight blocks
+using Row = std::uint32_t __attribute__((vector_size(32)));  // one word of the state in eight blocks
 
 #define BS_INLINE inline __attribute__((always_inline))
 
@@ -33,8 +33,10 @@ BS_INLINE void eight_blocks(const std::uint32_t state[16], std::uint8_t *out) {
     x[12] += lane;
     const Row counter = x[12];
     for (int round = 0; round < 10; ++round) {
-        quarter(x[0], x[4], x[8], x[12]), quarter(x[1], x[5], x[9], x[13]), quarter(x[2], x[6], x[10], x[14]), quarter(x[3], x[7], x[11], x[15]);
-        quarter(x[0], x[5], x[10], x[15]), quarter(x[1], x[6], x[11], x[12]), quarter(x[2], x[7], x[8], x[13]), quarter(x[3], x[4], x[9], x[14]);
+        quarter(x[0], x[4], x[8], x[12]), quarter(x[1], x[5], x[9], x[13]), quarter(x[2], x[6], x[10], x[14]),
+            quarter(x[3], x[7], x[11], x[15]);
+        quarter(x[0], x[5], x[10], x[15]), quarter(x[1], x[6], x[11], x[12]), quarter(x[2], x[7], x[8], x[13]),
+            quarter(x[3], x[4], x[9], x[14]);
     }
     alignas(32) std::uint32_t words[16][8];
     for (int i = 0; i < 16; ++i) {
@@ -50,7 +52,9 @@ using EightBlocks = void (*)(const std::uint32_t state[16], std::uint8_t *out);
 void eight_blocks_plain(const std::uint32_t state[16], std::uint8_t *out) { eight_blocks(state, out); }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) void eight_blocks_avx2(const std::uint32_t state[16], std::uint8_t *out) { eight_blocks(state, out); }
+__attribute__((target("avx2"))) void eight_blocks_avx2(const std::uint32_t state[16], std::uint8_t *out) {
+    eight_blocks(state, out);
+}
 #endif
 
 EightBlocks chosen() noexcept {
@@ -62,9 +66,10 @@ EightBlocks chosen() noexcept {
 
 #undef BS_INLINE
 
-} // namespace
+}  // namespace
 
-void chacha20_blocks(const std::uint8_t seed[32], const std::uint32_t nonce[3], std::uint32_t first, std::size_t count, std::uint8_t *out) noexcept {
+void chacha20_blocks(const std::uint8_t seed[32], const std::uint32_t nonce[3], std::uint32_t first, std::size_t count,
+                     std::uint8_t *out) noexcept {
     const EightBlocks run = chosen();
     std::uint32_t state[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
     std::memcpy(state + 4, seed, 32);
@@ -83,7 +88,8 @@ void chacha20_blocks(const std::uint8_t seed[32], const std::uint32_t nonce[3], 
     wipe(state, sizeof state);
 }
 
-Stream::Stream(const std::uint8_t *seed, std::uint32_t purpose, std::uint32_t index, std::uint32_t part) noexcept : nonce_{purpose, index, part} {
+Stream::Stream(const std::uint8_t *seed, std::uint32_t purpose, std::uint32_t index, std::uint32_t part) noexcept
+    : nonce_{purpose, index, part} {
     std::memcpy(seed_, seed, 32);
 }
 
@@ -124,4 +130,4 @@ void wipe(void *p, std::size_t bytes) noexcept {
     __asm__ volatile("" : : "r"(p) : "memory");
 }
 
-} // namespace bs
+}  // namespace bs

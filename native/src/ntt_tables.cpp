@@ -3,7 +3,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "blindsight/cpu.hpp"
 #include "blindsight/ntt.hpp"
 
 namespace bs {
@@ -32,19 +31,22 @@ u64 smallest_root(const Modulus &m, unsigned n) {
     return best;
 }
 
-} // namespace
+}  // namespace
 
 NttTables::NttTables(unsigned n_, u64 q) : n(n_), log_n(0), modulus{q} {
-    if (n < 64 || n > 4096 || (n & (n - 1)) != 0) throw std::invalid_argument("ring degree " + std::to_string(n) + ": a power of two in 64 .. 4096 is needed");
+    if (n < 64 || n > 4096 || (n & (n - 1)) != 0)
+        throw std::invalid_argument("ring degree " + std::to_string(n) + ": a power of two in 64 .. 4096 is needed");
     if (q >> 50 != 0 || q >> 20 == 0 || (q - 1) % (2 * n) != 0)
-        throw std::invalid_argument("modulus " + std::to_string(q) + ": a prime of 21 to 50 bits, 1 mod " + std::to_string(2 * n) + ", is needed");
+        throw std::invalid_argument("modulus " + std::to_string(q) + ": a prime of 21 to 50 bits, 1 mod " +
+                                    std::to_string(2 * n) + ", is needed");
     while ((1u << log_n) < n) ++log_n;
     psi = smallest_root(modulus, n);
     if (psi == 0) throw std::invalid_argument("modulus " + std::to_string(q) + " is not prime");
     n_inverse = modulus.inverse(n);
 
     const u64 psi_inverse = modulus.inverse(psi);
-    const auto fill = [&](u64 root, std::vector<u64> &integers, std::vector<u64> &quotients, std::vector<double> &centred, std::vector<double> &ratios) {
+    const auto fill = [&](u64 root, std::vector<u64> &integers, std::vector<u64> &quotients,
+                          std::vector<double> &centred, std::vector<double> &ratios) {
         integers.resize(n), quotients.resize(n), centred.resize(n), ratios.resize(n);
         u64 power = 1;
         for (unsigned e = 0; e < n; ++e, power = modulus.mul(power, root)) {
@@ -68,14 +70,4 @@ const NttTables &ntt_tables(unsigned n, u64 q) {
     return *slot;
 }
 
-const RingKernels &ring_kernels() noexcept {
-#if defined(__x86_64__)
-    if (features().avx512_ifma) return kIfmaKernels;
-    if (features().avx2) return kAvx2Kernels;
-#elif defined(__aarch64__)
-    if (features().neon) return kNeonKernels;
-#endif
-    return kPortableKernels;
-}
-
-} // namespace bs
+}  // namespace bs

@@ -22,7 +22,7 @@ struct Avx2Lanes {
     using U = __m256i;
 
     static F set(double x) { return _mm256_set1_pd(x); }
-    static F load(const double *p) { return _mm256_load_pd(p); } // only the driver's own buffer
+    static F load(const double *p) { return _mm256_load_pd(p); }  // only the driver's own buffer
     static void store(double *p, F x) { _mm256_store_pd(p, x); }
     static F add(F a, F b) { return _mm256_add_pd(a, b); }
     static F sub(F a, F b) { return _mm256_sub_pd(a, b); }
@@ -30,7 +30,9 @@ struct Avx2Lanes {
     static F product_minus(F a, F b, F c) { return _mm256_fmsub_pd(a, b, c); }
     static F minus_product(F c, F a, F b) { return _mm256_fnmadd_pd(a, b, c); }
     static F round(F x) { return _mm256_round_pd(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-    static F add_if_negative(F x, F q) { return _mm256_add_pd(x, _mm256_and_pd(q, _mm256_cmp_pd(x, _mm256_setzero_pd(), _CMP_LT_OQ))); }
+    static F add_if_negative(F x, F q) {
+        return _mm256_add_pd(x, _mm256_and_pd(q, _mm256_cmp_pd(x, _mm256_setzero_pd(), _CMP_LT_OQ)));
+    }
 
     // Numbers below 2^52 are the mantissas of doubles in [2^52, 2^53).
     static F from_u52(U x) {
@@ -41,7 +43,9 @@ struct Avx2Lanes {
         const F magic = _mm256_set1_pd(4503599627370496.0);
         return _mm256_castpd_si256(_mm256_xor_pd(_mm256_add_pd(x, magic), magic));
     }
-    static F from_i32(const std::int32_t *p) { return _mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))); }
+    static F from_i32(const std::int32_t *p) {
+        return _mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p)));
+    }
 
     static U zero() { return _mm256_setzero_si256(); }
     static U set_u64(u64 x) { return _mm256_set1_epi64x(static_cast<long long>(x)); }
@@ -81,11 +85,11 @@ struct Avx2Lanes {
     }
 };
 
-} // namespace
+}  // namespace
 
 const RingKernels kAvx2Kernels = RingDriver<RingF64<Avx2Lanes>>::kernels("avx2");
 
-} // namespace bs
+}  // namespace bs
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

@@ -1,7 +1,7 @@
 // Eight 64-bit lanes of AVX-512-IFMA.
 #if defined(__x86_64__)
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // GCC's own _mm512_undefined_*
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC's own _mm512_undefined_*
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include <immintrin.h>
@@ -10,7 +10,8 @@
 
 // From here on every function, templates too, is compiled for this instruction set; only ring_kernels() leads here.
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx512ifma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx512ifma"))), \
+                             apply_to = function)
 #else
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,avx512ifma")
@@ -56,11 +57,11 @@ struct IfmaLanes {
     }
 };
 
-} // namespace
+}  // namespace
 
 const RingKernels kIfmaKernels = RingDriver<RingU52<IfmaLanes>>::kernels("avx512");
 
-} // namespace bs
+}  // namespace bs
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

@@ -21,7 +21,9 @@ struct NeonLanes {
     static F product_minus(F a, F b, F c) { return vfmaq_f64(vnegq_f64(c), a, b); }
     static F minus_product(F c, F a, F b) { return vfmsq_f64(c, a, b); }
     static F round(F x) { return vrndnq_f64(x); }
-    static F add_if_negative(F x, F q) { return vaddq_f64(x, vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(q), vcltzq_f64(x)))); }
+    static F add_if_negative(F x, F q) {
+        return vaddq_f64(x, vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(q), vcltzq_f64(x))));
+    }
 
     static F from_u52(U x) { return vcvtq_f64_u64(x); }
     static U to_u52(F x) { return vcvtq_u64_f64(x); }
@@ -54,9 +56,9 @@ struct NeonLanes {
     }
 };
 
-} // namespace
+}  // namespace
 
 const RingKernels kNeonKernels = RingDriver<RingF64<NeonLanes>>::kernels("neon");
 
-} // namespace bs
+}  // namespace bs
 #endif

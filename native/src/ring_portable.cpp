@@ -1,5 +1,5 @@
-// Eight lanes of 52-bit multiply-add in plain C++: the portable kernels, and the same algorithm as the AVX-512-IFMA ones
-// run where there is no such processor.
+// Eight lanes of 52-bit multiply-add in plain C++: the portable kernels, and the same algorithm as the AVX-512-IFMA
+// ones run where there is no such processor.
 #include "blindsight/ring_u52.hpp"
 
 namespace bs {
@@ -24,7 +24,9 @@ struct PlainLanes {
         return each([&](unsigned i) { return p[i]; });
     }
     static V load_signed(const std::int32_t *p, V q) {
-        return each([&](unsigned i) { return static_cast<u64>(static_cast<std::int64_t>(p[i])) + (q.v[i] & (0 - u64{p[i] < 0})); });
+        return each([&](unsigned i) {
+            return static_cast<u64>(static_cast<std::int64_t>(p[i])) + (q.v[i] & (0 - u64{p[i] < 0}));
+        });
     }
     static void store(u64 *p, V x) {
         for (unsigned i = 0; i < lanes; ++i) p[i] = x.v[i];
@@ -71,8 +73,8 @@ struct PlainLanes {
     }
 };
 
-} // namespace
+}  // namespace
 
 const RingKernels kPortableKernels = RingDriver<RingU52<PlainLanes>>::kernels("portable");
 
-} // namespace bs
+}  // namespace bs

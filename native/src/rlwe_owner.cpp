@@ -19,7 +19,7 @@ void pack_residues(const u64 *in, unsigned n, std::uint8_t *out) {
     writer.finish();
 }
 
-} // namespace
+}  // namespace
 
 void LinearRing::make_secret(const std::uint8_t *seed, u64 *secret) const {
     Scratch<std::int32_t> s(n_);
@@ -28,7 +28,8 @@ void LinearRing::make_secret(const std::uint8_t *seed, u64 *secret) const {
     for (unsigned l = 0; l < primes(); ++l) ring_kernels().forward_i32(*tables_[l].tables, s.data(), secret + l * n_);
 }
 
-void LinearRing::make_public(const u64 *secret, const std::uint8_t *a_seed, const std::uint8_t *error_seed, std::uint8_t *packed) const {
+void LinearRing::make_public(const u64 *secret, const std::uint8_t *a_seed, const std::uint8_t *error_seed,
+                             std::uint8_t *packed) const {
     const RingKernels &k = ring_kernels();
     Scratch<std::int32_t> e(n_);
     Stream stream(error_seed, static_cast<std::uint32_t>(Purpose::kKeyError), 0);
@@ -44,8 +45,8 @@ void LinearRing::make_public(const u64 *secret, const std::uint8_t *a_seed, cons
     }
 }
 
-void LinearRing::encrypt(const u64 *secret, const std::uint8_t *public_seed, const std::uint8_t *error_seed, const std::int32_t *r, std::size_t count,
-                         std::uint8_t *packed, unsigned threads) const {
+void LinearRing::encrypt(const u64 *secret, const std::uint8_t *public_seed, const std::uint8_t *error_seed,
+                         const std::int32_t *r, std::size_t count, std::uint8_t *packed, unsigned threads) const {
     const RingKernels &k = ring_kernels();
     in_parallel(count, threads, [&](std::size_t begin, std::size_t end) {
         Scratch<std::int32_t> e(n_);
@@ -57,7 +58,8 @@ void LinearRing::encrypt(const u64 *secret, const std::uint8_t *public_seed, con
             for (unsigned l = 0; l < primes(); ++l) {
                 const NttTables &t = *tables_[l].tables;
                 const Modulus &q = t.modulus;
-                for (unsigned i = 0; i < n_; ++i) m[i] = q.add(q.from_signed(e[i]), q.mul(q.from_signed(r[c * n_ + i]), tables_[l].delta));
+                for (unsigned i = 0; i < n_; ++i)
+                    m[i] = q.add(q.from_signed(e[i]), q.mul(q.from_signed(r[c * n_ + i]), tables_[l].delta));
                 k.forward(t, m.data(), m.data());
                 multiply(k, t, secret + l * n_, a.data() + l * n_, sums.data(), product.data());
                 for (unsigned i = 0; i < n_; ++i) m[i] = q.sub(m[i], product[i]);
@@ -67,7 +69,8 @@ void LinearRing::encrypt(const u64 *secret, const std::uint8_t *public_seed, con
     });
 }
 
-void LinearRing::open(const u64 *secret, const std::uint8_t *answers, const Listed &listed, std::uint32_t *out, unsigned threads) const {
+void LinearRing::open(const u64 *secret, const std::uint8_t *answers, const Listed &listed, std::uint32_t *out,
+                      unsigned threads) const {
     const RingKernels &k = ring_kernels();
     const Places at_answer = places(listed);
     const unsigned d0 = q_bits_ - c0_bits_, d1 = q_bits_ - c1_bits_;
@@ -90,7 +93,8 @@ void LinearRing::open(const u64 *secret, const std::uint8_t *answers, const List
             BitReader c0_bits(p + packed_bytes(n_, c1_bits_), packed_bytes(listed.count[i], c0_bits_));
             for (std::size_t j = 0; j < listed.count[i]; ++j) {
                 const std::size_t at = static_cast<std::size_t>(listed.coefficients[listed.first[i] + j]);
-                u128 v = join(c1.data(), at, n_) + (c0_bits.get(c0_bits_) << d0) + (u128{1} << (d0 - 1)); // below 3q: a rounded c0 may pass q
+                u128 v = join(c1.data(), at, n_) + (c0_bits.get(c0_bits_) << d0) +
+                         (u128{1} << (d0 - 1));  // below 3q: a rounded c0 may pass q
                 for (int pass = 0; pass < 2; ++pass) v -= q_ & (0 - u128{v >= q_});
                 out[at_answer.shares[i] + j] = scaled(v);
             }
@@ -98,4 +102,4 @@ void LinearRing::open(const u64 *secret, const std::uint8_t *answers, const List
     });
 }
 
-} // namespace bs
+}  // namespace bs

@@ -9,27 +9,33 @@
 
 namespace bs {
 
-LinearRing::LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_bits, unsigned c1_bits) : n_(n), c0_bits_(c0_bits), c1_bits_(c1_bits) {
+LinearRing::LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_bits, unsigned c1_bits)
+    : n_(n), c0_bits_(c0_bits), c1_bits_(c1_bits) {
     if (primes.empty() || primes.size() > 2) throw std::invalid_argument("a linear ring has one or two primes");
     for (u64 p : primes) {
-        if (p >> 49 == 0) throw std::invalid_argument("a prime of a linear ring has 50 bits, " + std::to_string(p) + " has not");
+        if (p >> 49 == 0)
+            throw std::invalid_argument("a prime of a linear ring has 50 bits, " + std::to_string(p) + " has not");
         q_ *= p;
     }
-    if (primes.size() == 2 && primes[0] <= primes[1]) throw std::invalid_argument("the two primes of a linear ring go from the larger to the smaller");
+    if (primes.size() == 2 && primes[0] <= primes[1])
+        throw std::invalid_argument("the two primes of a linear ring go from the larger to the smaller");
     if ((q_ - 1) % (u128{1} << 32) != 0) throw std::invalid_argument("the modulus of a linear ring is 1 mod 2^32");
-    q_bits_ = q_ >> 64 == 0 ? static_cast<unsigned>(std::bit_width(static_cast<u64>(q_))) : 64 + static_cast<unsigned>(std::bit_width(static_cast<u64>(q_ >> 64)));
+    q_bits_ = q_ >> 64 == 0 ? static_cast<unsigned>(std::bit_width(static_cast<u64>(q_)))
+                            : 64 + static_cast<unsigned>(std::bit_width(static_cast<u64>(q_ >> 64)));
     for (unsigned bits : {c0_bits, c1_bits})
-        if (bits < 16 || bits >= q_bits_) throw std::invalid_argument("16 bits or more of a coefficient are kept, fewer than the modulus has");
+        if (bits < 16 || bits >= q_bits_)
+            throw std::invalid_argument("16 bits or more of a coefficient are kept, fewer than the modulus has");
     const u128 delta = (q_ - 1) >> 32;
     for (u64 p : primes) {
         const NttTables &t = ntt_tables(n, p);
-        tables_.push_back({&t, t.modulus.factor(static_cast<u64>(delta % p)), t.modulus.factor(1), t.modulus.factor(t.modulus.pow(2, 50))});
+        tables_.push_back({&t, t.modulus.factor(static_cast<u64>(delta % p)), t.modulus.factor(1),
+                           t.modulus.factor(t.modulus.pow(2, 50))});
     }
     if (primes.size() == 2) {
         const Modulus &m = tables_[1].tables->modulus;
         p1_inverse_ = m.factor(m.inverse(primes[0] % m.q));
     }
-    u128 rest = 0; // long division of a power of two
+    u128 rest = 0;  // long division of a power of two
     for (unsigned i = primes.size() == 1 ? 96 : 163, bit = 1;; --i, bit = 0) {
         rest = 2 * rest + bit, reciprocal_ *= 2;
         if (rest >= q_) rest -= q_, reciprocal_ += 1;
@@ -39,7 +45,9 @@ LinearRing::LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_b
 
 std::size_t LinearRing::poly_bytes() const noexcept { return tables_.size() * packed_bytes(n_, 50); }
 
-std::size_t LinearRing::answer_bytes(std::size_t listed) const noexcept { return packed_bytes(n_, c1_bits_) + packed_bytes(listed, c0_bits_); }
+std::size_t LinearRing::answer_bytes(std::size_t listed) const noexcept {
+    return packed_bytes(n_, c1_bits_) + packed_bytes(listed, c0_bits_);
+}
 
 LinearRing::Places LinearRing::places(const Listed &listed) const {
     Places p{{0}, {0}};
@@ -50,7 +58,8 @@ LinearRing::Places LinearRing::places(const Listed &listed) const {
     return p;
 }
 
-void LinearRing::expand(const std::uint8_t *seed, Purpose purpose, std::uint32_t index, std::size_t row, u64 *out) const {
+void LinearRing::expand(const std::uint8_t *seed, Purpose purpose, std::uint32_t index, std::size_t row,
+                        u64 *out) const {
     for (unsigned l = 0; l < primes(); ++l) {
         Stream stream(seed, static_cast<std::uint32_t>(purpose), index, l);
         sample_uniform(tables_[l].tables->modulus.q, stream, out + l * row, n_);
@@ -77,4 +86,4 @@ std::uint32_t LinearRing::scaled(u128 v) const noexcept {
     return static_cast<std::uint32_t>(y + short_by_one + (2 * rest >= q_));
 }
 
-} // namespace bs
+}  // namespace bs

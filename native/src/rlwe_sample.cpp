@@ -9,7 +9,7 @@
 namespace bs {
 namespace {
 
-constexpr std::size_t kAtOnce = 512; // coefficients whose bits are read together
+constexpr std::size_t kAtOnce = 512;  // coefficients whose bits are read together
 
 // The number of ones, without a table: __builtin_popcountll is one where the compiler may not assume the instruction.
 u64 ones(u64 x) noexcept {
@@ -31,12 +31,13 @@ void sums(const std::uint8_t *bits, std::int32_t *out, std::size_t n) noexcept {
 }
 
 #if defined(__x86_64__)
-__attribute__((target("popcnt"))) void sums_popcnt(const std::uint8_t *bits, std::int32_t *out, std::size_t n) noexcept {
+__attribute__((target("popcnt"))) void sums_popcnt(const std::uint8_t *bits, std::int32_t *out,
+                                                   std::size_t n) noexcept {
     for (std::size_t j = 0; j < n; ++j) out[j] = __builtin_popcountll(window(bits, j)) - 21;
 }
 #endif
 
-} // namespace
+}  // namespace
 
 void sample_uniform(u64 q, Stream &from, u64 *out, std::size_t n) noexcept {
     const u64 mask = (u64{1} << std::bit_width(q)) - 1;
@@ -60,9 +61,9 @@ void sample_ternary(Stream &from, std::int32_t *out, std::size_t n) noexcept {
 void sample_error(Stream &from, std::int32_t *out, std::size_t n) noexcept {
     auto run = sums;
 #if defined(__x86_64__)
-    if (features().avx2) run = sums_popcnt; // every processor with AVX2 has it
+    if (features().avx2) run = sums_popcnt;  // every processor with AVX2 has it
 #endif
-    std::uint8_t bits[kAtOnce * 42 / 8 + 8] = {}; // eight more, so that every window can be read whole
+    std::uint8_t bits[kAtOnce * 42 / 8 + 8] = {};  // eight more, so that every window can be read whole
     for (std::size_t i = 0; i < n; i += kAtOnce) {
         const std::size_t count = std::min(kAtOnce, n - i);
         from.read(bits, count * 42 / 8);
@@ -71,4 +72,4 @@ void sample_error(Stream &from, std::int32_t *out, std::size_t n) noexcept {
     wipe(bits, sizeof bits);
 }
 
-} // namespace bs
+}  // namespace bs

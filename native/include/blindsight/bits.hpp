@@ -43,7 +43,7 @@ class BitWriter {
 class BitReader {
   public:
     BitReader(const std::uint8_t *in, std::size_t bytes) noexcept : in_(in), left_(bytes) {}
-    u128 get(unsigned width) noexcept { // width 1 .. 114
+    u128 get(unsigned width) noexcept {  // width 1 .. 114
         if (width <= 64) return get_word(width);
         const u128 low = get_word(50);
         return low | (u128{get_word(width - 50)} << 50);
@@ -68,4 +68,4 @@ class BitReader {
     unsigned bits_ = 0;
 };
 
-} // namespace bs
+}  // namespace bs

@@ -7,7 +7,8 @@
 namespace bs {
 
 // Writes blocks first .. first + count - 1 of 64 bytes each to `out`.  Time independent of the seed.
-void chacha20_blocks(const std::uint8_t seed[32], const std::uint32_t nonce[3], std::uint32_t first, std::size_t count, std::uint8_t *out) noexcept;
+void chacha20_blocks(const std::uint8_t seed[32], const std::uint32_t nonce[3], std::uint32_t first, std::size_t count,
+                     std::uint8_t *out) noexcept;
 
 // A forward-only reader of one stream, wiped when it goes.
 class Stream {
@@ -18,7 +19,7 @@ class Stream {
     Stream &operator=(const Stream &) = delete;
 
     void read(void *out, std::size_t bytes) noexcept;
-    std::uint64_t word() noexcept; // the next 8 bytes, little-endian
+    std::uint64_t word() noexcept;  // the next 8 bytes, little-endian
 
   private:
     static constexpr std::size_t kBlocks = 16;
@@ -33,4 +34,4 @@ class Stream {
 // Overwrites memory that held a secret; not removed by the compiler.
 void wipe(void *p, std::size_t bytes) noexcept;
 
-} // namespace bs
+}  // namespace bs

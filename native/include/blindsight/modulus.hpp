@@ -43,4 +43,4 @@ struct Modulus {
     }
 };
 
-} // namespace bs
+}  // namespace bs

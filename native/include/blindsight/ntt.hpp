@@ -1,8 +1,8 @@
 // Negacyclic number-theoretic transform modulo X^N + 1 and the lazy multiply-accumulate that lives beside it.
 //
-// Everything outside a kernel is a canonical residue: u64 in [0, q).  Transformed polynomials are in bit-reversed order:
-// entry i is the value at psi^(2 brv(i) + 1), psi the smallest primitive 2N-th root of unity mod q (docs/wire.md,
-// section 3; the convention of SEAL).  All kernels run in time independent of the values.
+// Everything outside a kernel is a canonical residue: u64 in [0, q).  Transformed polynomials are in bit-reversed
+// order: entry i is the value at psi^(2 brv(i) + 1), psi the smallest primitive 2N-th root of unity mod q
+// (docs/wire.md, section 3; the convention of SEAL).  All kernels run in time independent of the values.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace bs {
 // N a power of two in 64 .. 4096; q prime, 2^20 < q < 2^50, q = 1 mod 2N.
 class NttTables {
   public:
-    NttTables(unsigned n, u64 q); // throws std::invalid_argument
+    NttTables(unsigned n, u64 q);  // throws std::invalid_argument
 
     unsigned n, log_n;
     Modulus modulus;
@@ -25,11 +25,11 @@ class NttTables {
     std::vector<u64> w, w52, iw, iw52;
     // Floating-point kernels: w centred, w / q.
     std::vector<double> wd, wq, iwd, iwq;
-    u64 n_inverse; // 1/N
+    u64 n_inverse;  // 1/N
 };
 
-// Rows that are read side by side lie n + 8 words apart: n words are a multiple of 4 KiB, and all rows would compete for
-// the same eight lines of L1.
+// Rows that are read side by side lie n + 8 words apart: n words are a multiple of 4 KiB, and all rows would compete
+// for the same eight lines of L1.
 inline constexpr std::size_t row_words(unsigned n) noexcept { return n + 8; }
 
 // Accumulators of sums of products, before the one reduction at the end: `planes` rows of n words, row_words(n) apart,
@@ -48,9 +48,10 @@ struct RingKernels {
     void (*inverse)(const NttTables &, const u64 *in, u64 *out);
     // acc[p] (+)= sum over k < terms of weights[k] * ciphers[k][p], entry by entry, for the P polynomials of each
     // cipher, which lie `stride` words apart.  fresh: start from zero.
-    void (*mac1)(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers, std::size_t terms);
-    void (*mac2)(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers, std::size_t stride,
+    void (*mac1)(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
                  std::size_t terms);
+    void (*mac2)(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
+                 std::size_t stride, std::size_t terms);
     void (*settle)(const NttTables &, const u64 *acc, u64 *out);
 };
 
@@ -67,4 +68,4 @@ const RingKernels &ring_kernels() noexcept;
 // Tables of (n, q), made once a process and never freed.
 const NttTables &ntt_tables(unsigned n, u64 q);
 
-} // namespace bs
+}  // namespace bs

@@ -17,7 +17,9 @@ namespace bs {
 // i / t * 2t + i % t, of the second the one t further. Arrangement `lanes` is the order in memory.
 constexpr unsigned element(unsigned t, unsigned lane) { return lane / t * 2 * t + lane % t; }
 // Where arrangement t has an element: its lane, and `lanes` more when it is in the second vector.
-constexpr unsigned place(unsigned t, unsigned lanes, unsigned element) { return element / (2 * t) * t + element % t + (element % (2 * t) < t ? 0 : lanes); }
+constexpr unsigned place(unsigned t, unsigned lanes, unsigned element) {
+    return element / (2 * t) * t + element % t + (element % (2 * t) < t ? 0 : lanes);
+}
 
 template <class A>
 struct RingDriver {
@@ -29,14 +31,15 @@ struct RingDriver {
     // m blocks of distance t = n / 2m >= K * lanes, of which blocks [first, last). The left halves are reduced first
     // where `reduce` says so: products need no reduction.
     template <bool reduce, class Source>
-    static void forward_layer(const A &a, unsigned t, unsigned m, unsigned first, unsigned last, const Source *src, Word *dst) {
+    static void forward_layer(const A &a, unsigned t, unsigned m, unsigned first, unsigned last, const Source *src,
+                              Word *dst) {
         for (unsigned i = first; i < last; ++i) {
             const Twiddle w = a.twiddle(m + i);
             for (unsigned j = 2 * i * t; j < (2 * i + 1) * t; j += K * lanes) {
                 V v[K];
                 for (unsigned k = 0; k < K; ++k) v[k] = a.in(src + j + t + k * lanes);
                 a.template multiply<K>(v, w);
-                for (unsigned k = 0; k < K; ++k) { // the left halves only now: there are not registers for all
+                for (unsigned k = 0; k < K; ++k) {  // the left halves only now: there are not registers for all
                     V u = a.in(src + j + k * lanes);
                     if constexpr (reduce) u = a.reduce(u);
                     a.forward_sum(u, v[k]);
@@ -47,7 +50,8 @@ struct RingDriver {
     }
 
     template <class Source>
-    static void forward_layer(const A &a, unsigned t, unsigned m, bool reduce, unsigned first, unsigned last, const Source *src, Word *dst) {
+    static void forward_layer(const A &a, unsigned t, unsigned m, bool reduce, unsigned first, unsigned last,
+                              const Source *src, Word *dst) {
         if (reduce)
             forward_layer<true>(a, t, m, first, last, src, dst);
         else
@@ -107,9 +111,11 @@ struct RingDriver {
             if (single != 0) forward_pair(a, n / (4 * lanes), half * pairs, (half + 1) * pairs, x, x);
             for (unsigned i = half * blocks; i < (half + 1) * blocks; i += W) {
                 V u[W], v[W];
-                for (unsigned k = 0; k < W; ++k) u[k] = a.in(x + (i + k) * 2 * lanes), v[k] = a.in(x + (i + k) * 2 * lanes + lanes);
+                for (unsigned k = 0; k < W; ++k)
+                    u[k] = a.in(x + (i + k) * 2 * lanes), v[k] = a.in(x + (i + k) * 2 * lanes + lanes);
                 forward_within<lanes>(a, 2 * i, n / lanes, u, v);
-                for (unsigned k = 0; k < W; ++k) a.canonical(out + (i + k) * 2 * lanes, u[k]), a.canonical(out + (i + k) * 2 * lanes + lanes, v[k]);
+                for (unsigned k = 0; k < W; ++k)
+                    a.canonical(out + (i + k) * 2 * lanes, u[k]), a.canonical(out + (i + k) * 2 * lanes + lanes, v[k]);
             }
         }
     }
@@ -144,17 +150,19 @@ struct RingDriver {
         }
     }
 
-    // Layers from the narrowest distance to the widest; every second one, of distance 2, 8, 32, .. (those that are 2 mod 3),
-    // reduces its sums.
+    // Layers from the narrowest distance to the widest; every second one, of distance 2, 8, 32, .. (those that are 2
+    // mod 3), reduces its sums.
     static void inverse(const NttTables &tables, const u64 *in, u64 *out) {
         const A a(tables, true);
         const unsigned n = tables.n;
         alignas(64) Word x[4096];
         for (unsigned i = 0; i < n / (2 * lanes); i += W) {
             V u[W], v[W];
-            for (unsigned k = 0; k < W; ++k) u[k] = a.in(in + (i + k) * 2 * lanes), v[k] = a.in(in + (i + k) * 2 * lanes + lanes);
+            for (unsigned k = 0; k < W; ++k)
+                u[k] = a.in(in + (i + k) * 2 * lanes), v[k] = a.in(in + (i + k) * 2 * lanes + lanes);
             inverse_within<lanes>(a, 2 * i, n / lanes, u, v);
-            for (unsigned k = 0; k < W; ++k) A::put(x + (i + k) * 2 * lanes, u[k]), A::put(x + (i + k) * 2 * lanes + lanes, v[k]);
+            for (unsigned k = 0; k < W; ++k)
+                A::put(x + (i + k) * 2 * lanes, u[k]), A::put(x + (i + k) * 2 * lanes + lanes, v[k]);
         }
         unsigned t = lanes;
         for (; t < n; t *= 2) {
@@ -175,28 +183,31 @@ struct RingDriver {
 
     // P sums of products at once: each weight is loaded and prepared once for P polynomials.
     template <unsigned P>
-    static void accumulate(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers, std::size_t stride,
-                           std::size_t terms) {
+    static void accumulate(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
+                           std::size_t stride, std::size_t terms) {
         constexpr unsigned planes = A::planes;
         const std::size_t row = row_words(n);
         for (unsigned j = 0; j < n; j += lanes) {
             typename A::U sum[P][planes];
             for (unsigned p = 0; p < P; ++p)
-                for (unsigned l = 0; l < planes; ++l) sum[p][l] = fresh ? A::zero() : A::load(acc + (p * planes + l) * row + j);
+                for (unsigned l = 0; l < planes; ++l)
+                    sum[p][l] = fresh ? A::zero() : A::load(acc + (p * planes + l) * row + j);
             for (std::size_t k = 0; k < terms; ++k) {
                 const typename A::Split w = A::split_factor(weights[k] + j);
-                for (unsigned p = 0; p < P; ++p) A::add_product(sum[p], w, A::split_factor(ciphers[k] + p * stride + j));
+                for (unsigned p = 0; p < P; ++p)
+                    A::add_product(sum[p], w, A::split_factor(ciphers[k] + p * stride + j));
             }
             for (unsigned p = 0; p < P; ++p)
                 for (unsigned l = 0; l < planes; ++l) A::store(acc + (p * planes + l) * row + j, sum[p][l]);
         }
     }
 
-    static void mac1(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers, std::size_t terms) {
+    static void mac1(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
+                     std::size_t terms) {
         accumulate<1>(n, acc, fresh, weights, ciphers, 0, terms);
     }
-    static void mac2(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers, std::size_t stride,
-                     std::size_t terms) {
+    static void mac2(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
+                     std::size_t stride, std::size_t terms) {
         accumulate<2>(n, acc, fresh, weights, ciphers, stride, terms);
     }
 
@@ -217,4 +228,4 @@ struct RingDriver {
     }
 };
 
-} // namespace bs
+}  // namespace bs

@@ -5,13 +5,16 @@
 // arithmetic in Mathemagix", ACM TOMS 2016; the use for transforms is that of FLINT's fft_small).
 //
 // Bounds, for q < 2^50, a factor |b| <= q/2 from a table, and a an integer with |a| <= B q, B <= 8 (so |a| < 2^53):
-// k misses a b/q by at most 1/2 + B/32 (b/q rounded) + B/16 (its product rounded), so |result| <= (1/2 + 0.094 B) q <= 1.26 q;
-// with k = round(fl(h / q)) instead, which needs no second table, by 1/2 + 3B/16, |result| <= (1/2 + 0.19 B) q <= 2.02 q.
-// h - k q is a multiple of ulp(h) <= 2^49 or an integer, and below 2^52, hence exact; every sum stays below 8q < 2^53.
+// k misses a b/q by at most 1/2 + B/32 (b/q rounded) + B/16 (its product rounded), so |result| <= (1/2 + 0.094 B) q
+// <= 1.26 q; with k = round(fl(h / q)) instead, which needs no second table, by 1/2 + 3B/16, |result| <= (1/2 + 0.19 B)
+// q <= 2.02 q. h - k q is a multiple of ulp(h) <= 2^49 or an integer, and below 2^52, hence exact; every sum stays
+// below 8q < 2^53.
 //   forward:  a layer takes B to at most 1.094 B + 1/2 (1.19 B + 1/2 within vectors), one that reduces the left half to
-//             1.01 + 0.094 B. From [0, q), N = 2048 on AVX2: 1, 1.6, 2.3, 3.0, 3.8, reduced 1.4, 2.0, 2.7, 3.5, 4.3, then
-//             within vectors 5.6, 7.2. N = 4096: 7.3; N = 1024: 7.0; two lanes: less, one layer fewer within vectors.
-//   inverse:  a layer gives sums of 2B and products of 1/2 + 0.094 * 2B (0.19 within vectors). From [0, q), every second
+//             1.01 + 0.094 B. From [0, q), N = 2048 on AVX2: 1, 1.6, 2.3, 3.0, 3.8, reduced 1.4, 2.0, 2.7, 3.5, 4.3,
+//             then within vectors 5.6, 7.2. N = 4096: 7.3; N = 1024: 7.0; two lanes: less, one layer fewer within
+//             vectors.
+//   inverse:  a layer gives sums of 2B and products of 1/2 + 0.094 * 2B (0.19 within vectors). From [0, q), every
+//   second
 //             layer reducing its sums: 1, 2, (sums 4, reduced) 1.3, 2.6, (sums 5.1, reduced) 1.0, 2.0, (4) 0.9, 1.8, ..
 // Sums of products use limbs of 25 bits, whose products of 50 bits are added up in 64: 2^13 for the middle pair.
 #pragma once
@@ -19,7 +22,7 @@
 
 namespace bs {
 
-template <class L> // L: the lanes
+template <class L>  // L: the lanes
 struct RingF64 {
     using V = typename L::F;
     using U = typename L::U;
@@ -40,8 +43,11 @@ struct RingF64 {
     Twiddle scale_;
 
     RingF64(const NttTables &t, bool inverse)
-        : w_(inverse ? t.iwd.data() : t.wd.data()), wq_(inverse ? t.iwq.data() : t.wq.data()), q(L::set(static_cast<double>(t.modulus.q))),
-          one_over_q(L::set(1.0 / static_cast<double>(t.modulus.q))), scale_(factor(t.n_inverse, t.modulus.q)) {}
+        : w_(inverse ? t.iwd.data() : t.wd.data()),
+          wq_(inverse ? t.iwq.data() : t.wq.data()),
+          q(L::set(static_cast<double>(t.modulus.q))),
+          one_over_q(L::set(1.0 / static_cast<double>(t.modulus.q))),
+          scale_(factor(t.n_inverse, t.modulus.q)) {}
 
     static Twiddle factor(u64 w, u64 q) {
         const double centred = w > q / 2 ? -static_cast<double>(q - w) : static_cast<double>(w);
@@ -125,7 +131,9 @@ struct RingF64 {
         RingF64 a;
         Twiddle c50, c82;
         explicit Settler(const NttTables &t)
-            : a(t, false), c50(factor(t.modulus.pow(2, 50), t.modulus.q)), c82(factor(t.modulus.pow(2, 82), t.modulus.q)) {}
+            : a(t, false),
+              c50(factor(t.modulus.pow(2, 50), t.modulus.q)),
+              c82(factor(t.modulus.pow(2, 82), t.modulus.q)) {}
         template <unsigned K>
         void settle(const u64 *acc, std::size_t row, u64 *out) const {
             const U mask = L::set_u64((u64{1} << 25) - 1), half = L::set_u64(0xffffffff);
@@ -134,13 +142,16 @@ struct RingF64 {
                 const u64 *p = acc + k * lanes;
                 const U low = L::load(p), middle = L::add(L::load(p + row), L::template shift_right<25>(low));
                 const U high = L::add(L::load(p + 2 * row), L::template shift_right<25>(middle));
-                const U below = L::add(L::template shift_left<25>(L::bit_and(middle, mask)), L::bit_and(low, mask)); // < 2^50
-                rest[k] = L::from_u52(below), x[k] = L::from_u52(L::bit_and(high, half)), y[k] = L::from_u52(L::template shift_right<32>(high));
+                const U below =
+                    L::add(L::template shift_left<25>(L::bit_and(middle, mask)), L::bit_and(low, mask));  // < 2^50
+                rest[k] = L::from_u52(below), x[k] = L::from_u52(L::bit_and(high, half)),
+                y[k] = L::from_u52(L::template shift_right<32>(high));
             }
             a.template multiply<K>(x, c50), a.template multiply<K>(y, c82);
-            for (unsigned k = 0; k < K; ++k) a.canonical(out + k * lanes, L::add(a.reduce(rest[k]), L::add(x[k], y[k])));
+            for (unsigned k = 0; k < K; ++k)
+                a.canonical(out + k * lanes, L::add(a.reduce(rest[k]), L::add(x[k], y[k])));
         }
     };
 };
 
-} // namespace bs
+}  // namespace bs

@@ -1,15 +1,15 @@
 // Ring kernels on 52-bit integer multiply-add (AVX-512-IFMA, or any type with the same operations).
 //
-// Butterflies after Harvey, "Faster arithmetic for number-theoretic transforms" (J. Symb. Comp. 2014), with quotients of
-// 52 bits: for x < 2^52, Q = floor(x w' / 2^52) gives x w - Q q in [0, 2q).  q < 2^50, so 4q < 2^52.
-// Ranges: forward numbers stay in [0, 4q), inverse ones in [0, 2q).
-// Sums of products keep the low and the high 52 bits of each product apart: 4,096 of each fit 64 bits.
+// Butterflies after Harvey, "Faster arithmetic for number-theoretic transforms" (J. Symb. Comp. 2014), with quotients
+// of 52 bits: for x < 2^52, Q = floor(x w' / 2^52) gives x w - Q q in [0, 2q).  q < 2^50, so 4q < 2^52. Ranges: forward
+// numbers stay in [0, 4q), inverse ones in [0, 2q). Sums of products keep the low and the high 52 bits of each product
+// apart: 4,096 of each fit 64 bits.
 #pragma once
 #include "blindsight/ring_driver.hpp"
 
 namespace bs {
 
-template <class L> // L: the lanes
+template <class L>  // L: the lanes
 struct RingU52 {
     using V = typename L::V;
     using U = V;
@@ -27,8 +27,13 @@ struct RingU52 {
     Twiddle scale_;
 
     RingU52(const NttTables &t, bool inverse)
-        : w_(inverse ? t.iw.data() : t.w.data()), w52_(inverse ? t.iw52.data() : t.w52.data()), q(L::set(t.modulus.q)), q2(L::set(2 * t.modulus.q)),
-          minus_q(L::set((kMask + 1) - t.modulus.q)), mask(L::set(kMask)), scale_(factor(t.n_inverse, t.modulus.q)) {}
+        : w_(inverse ? t.iw.data() : t.w.data()),
+          w52_(inverse ? t.iw52.data() : t.w52.data()),
+          q(L::set(t.modulus.q)),
+          q2(L::set(2 * t.modulus.q)),
+          minus_q(L::set((kMask + 1) - t.modulus.q)),
+          mask(L::set(kMask)),
+          scale_(factor(t.n_inverse, t.modulus.q)) {}
 
     static Twiddle factor(u64 w, u64 q) { return {L::set(w), L::set(static_cast<u64>((u128{w} << 52) / q))}; }
 
@@ -92,16 +97,20 @@ struct RingU52 {
         RingU52 a;
         Twiddle one, c52, c104;
         explicit Settler(const NttTables &t)
-            : a(t, false), one(factor(1, t.modulus.q)), c52(factor(t.modulus.pow(2, 52), t.modulus.q)), c104(factor(t.modulus.pow(2, 104), t.modulus.q)) {}
+            : a(t, false),
+              one(factor(1, t.modulus.q)),
+              c52(factor(t.modulus.pow(2, 52), t.modulus.q)),
+              c104(factor(t.modulus.pow(2, 104), t.modulus.q)) {}
         template <unsigned K>
         void settle(const u64 *acc, std::size_t row, u64 *out) const {
             V x[K], y[K], z[K];
             for (unsigned k = 0; k < K; ++k) {
-                const V lo = L::load(acc + k * lanes), hi = L::add(L::load(acc + k * lanes + row), L::shift52(lo)); // below 2^61
+                const V lo = L::load(acc + k * lanes),
+                        hi = L::add(L::load(acc + k * lanes + row), L::shift52(lo));  // below 2^61
                 x[k] = L::bit_and(lo, a.mask), y[k] = L::bit_and(hi, a.mask), z[k] = L::shift52(hi);
             }
             a.template multiply<K>(x, one), a.template multiply<K>(y, c52), a.template multiply<K>(z, c104);
-            for (unsigned k = 0; k < K; ++k) { // below 6q
+            for (unsigned k = 0; k < K; ++k) {  // below 6q
                 const V sum = L::cut(L::add(L::add(x[k], y[k]), z[k]), L::add(a.q2, a.q2));
                 a.canonical(out + k * lanes, sum);
             }
@@ -109,4 +118,4 @@ struct RingU52 {
     };
 };
 
-} // namespace bs
+}  // namespace bs

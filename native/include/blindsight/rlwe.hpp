@@ -15,25 +15,25 @@
 namespace bs {
 
 enum class Purpose : std::uint32_t {
-    kUniform = 32,   // a of an encryption, index = polynomial (public seed)
-    kSecret = 33,    // the ternary secret
-    kKeyError = 34,  // e of the public key
-    kKeyUniform = 35, // a of the public key (public seed)
-    kError = 36,     // e of an encryption, index = polynomial
-    kZeroU = 40,     // encryption of zero: u, e0, e1; index = answer
+    kUniform = 32,     // a of an encryption, index = polynomial (public seed)
+    kSecret = 33,      // the ternary secret
+    kKeyError = 34,    // e of the public key
+    kKeyUniform = 35,  // a of the public key (public seed)
+    kError = 36,       // e of an encryption, index = polynomial
+    kZeroU = 40,       // encryption of zero: u, e0, e1; index = answer
     kZeroE0 = 41,
     kZeroE1 = 42,
-    kMask = 43,      // R, index = answer
+    kMask = 43,  // R, index = answer
 };
 
 // Where the weight polynomials of a group come from: A answers of U polynomials each.
 struct Weights {
     std::size_t answers = 0, uses = 0;
-    const std::int32_t *dense = nullptr;     // [A][U][N]
-    const u64 *prepared = nullptr;           // [A][U][primes][row]
-    const std::int32_t *positions = nullptr; // [U][P], -1: none
-    const std::int32_t *values = nullptr;    // [A][U][P]
-    std::size_t taps = 0;                    // P
+    const std::int32_t *dense = nullptr;      // [A][U][N]
+    const u64 *prepared = nullptr;            // [A][U][primes][row]
+    const std::int32_t *positions = nullptr;  // [U][P], -1: none
+    const std::int32_t *values = nullptr;     // [A][U][P]
+    std::size_t taps = 0;                     // P
 };
 
 // Which coefficients of which answer are sent: answer i lists `coefficients` first[i] .. first[i] + count[i] - 1.
@@ -54,8 +54,8 @@ class LinearRing {
     // Ciphertexts, the public key and prepared weights are [.., primes][row]: rows of N words and some that are unused.
     std::size_t row() const noexcept { return row_words(n_); }
     std::size_t padded_words() const noexcept { return row() * tables_.size(); }
-    std::size_t poly_bytes() const noexcept;                     // exact polynomial, 50 bits a residue
-    std::size_t answer_bytes(std::size_t listed) const noexcept; // packed c1 || packed listed c0
+    std::size_t poly_bytes() const noexcept;                      // exact polynomial, 50 bits a residue
+    std::size_t answer_bytes(std::size_t listed) const noexcept;  // packed c1 || packed listed c0
 
     // Uniform residues, their rows `row` words apart
     void expand(const std::uint8_t *seed, Purpose purpose, std::uint32_t index, std::size_t row, u64 *out) const;
@@ -63,21 +63,25 @@ class LinearRing {
     // --- key owner
     void make_secret(const std::uint8_t *seed, u64 *secret) const;
     // b = -(a s + e), packed
-    void make_public(const u64 *secret, const std::uint8_t *a_seed, const std::uint8_t *error_seed, std::uint8_t *packed) const;
+    void make_public(const u64 *secret, const std::uint8_t *a_seed, const std::uint8_t *error_seed,
+                     std::uint8_t *packed) const;
     // b_k = -(a_k s) + e_k + delta r_k for r int32 [K][N], packed one after another
-    void encrypt(const u64 *secret, const std::uint8_t *public_seed, const std::uint8_t *error_seed, const std::int32_t *r, std::size_t count,
-                 std::uint8_t *packed, unsigned threads) const;
+    void encrypt(const u64 *secret, const std::uint8_t *public_seed, const std::uint8_t *error_seed,
+                 const std::int32_t *r, std::size_t count, std::uint8_t *packed, unsigned threads) const;
     // round(2^32 v / q) mod 2^32 at the listed coefficients of each answer, one answer after another
-    void open(const u64 *secret, const std::uint8_t *answers, const Listed &listed, std::uint32_t *out, unsigned threads) const;
+    void open(const u64 *secret, const std::uint8_t *answers, const Listed &listed, std::uint32_t *out,
+              unsigned threads) const;
 
     // --- evaluator
     // (b_k, a_k) as [K][2][primes][row].  False when a residue is out of range.
-    bool load(const std::uint8_t *public_seed, const std::uint8_t *packed, std::size_t count, Purpose purpose, u64 *out, unsigned threads) const;
+    bool load(const std::uint8_t *public_seed, const std::uint8_t *packed, std::size_t count, Purpose purpose, u64 *out,
+              unsigned threads) const;
     void prepare(const Weights &weights, u64 *out, unsigned threads) const;
     // For each of G sets of inputs (uses [G][U] into `ciphers`) and each answer: the sequence of DESIGN.md, section 4.
     // Answer g A + a of `listed`, `answers` and `shares` is that of set g; shares are -round(2^32 R / q) mod 2^32.
-    void answer(const u64 *public_key, const u64 *ciphers, const std::int32_t *uses, std::size_t sets, const Weights &weights, const Listed &listed,
-                const std::uint8_t *seed, std::uint8_t *answers, std::uint32_t *shares, unsigned threads) const;
+    void answer(const u64 *public_key, const u64 *ciphers, const std::int32_t *uses, std::size_t sets,
+                const Weights &weights, const Listed &listed, const std::uint8_t *seed, std::uint8_t *answers,
+                std::uint32_t *shares, unsigned threads) const;
 
   private:
     // Where each answer's bytes and its shares begin; the last entry is the end.
@@ -94,21 +98,21 @@ class LinearRing {
         const u64 x1 = residues[at];
         if (tables_.size() == 1) return x1;
         const Modulus &m = tables_[1].tables->modulus;
-        const u64 digit = m.mul(residues[row + at] + 2 * m.q - x1, p1_inverse_); // p1 < 2 p2
+        const u64 digit = m.mul(residues[row + at] + 2 * m.q - x1, p1_inverse_);  // p1 < 2 p2
         return u128{x1} + u128{tables_[0].tables->modulus.q} * digit;
     }
-    u64 residue(u128 x, unsigned prime) const noexcept;             // x < 2^100
-    std::uint32_t scaled(u128 v) const noexcept;                    // round(2^32 v / q) mod 2^32
+    u64 residue(u128 x, unsigned prime) const noexcept;  // x < 2^100
+    std::uint32_t scaled(u128 v) const noexcept;         // round(2^32 v / q) mod 2^32
     void weight(const Weights &weights, std::size_t answer, std::size_t use, std::int32_t *dense, u64 *out) const;
-    void finish(const u64 *sums, const std::uint8_t *seed, std::uint32_t index, const std::int32_t *listed, std::size_t listed_count,
-                std::uint8_t *packed, std::uint32_t *shares) const;
+    void finish(const u64 *sums, const std::uint8_t *seed, std::uint32_t index, const std::int32_t *listed,
+                std::size_t listed_count, std::uint8_t *packed, std::uint32_t *shares) const;
 
     unsigned n_;
     std::vector<Prime> tables_;
     u128 q_ = 1;
     unsigned q_bits_ = 0, c0_bits_, c1_bits_;
-    Factor p1_inverse_;      // mod p2
-    u64 reciprocal_ = 0;     // floor(2^96 / q), or floor(2^163 / q) for two primes
+    Factor p1_inverse_;   // mod p2
+    u64 reciprocal_ = 0;  // floor(2^96 / q), or floor(2^163 / q) for two primes
 };
 
-} // namespace bs
+}  // namespace bs

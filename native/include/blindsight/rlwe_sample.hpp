@@ -16,7 +16,8 @@ void sample_uniform(u64 q, Stream &from, u64 *out, std::size_t n) noexcept;
 // 2^64.  Within 3^8 / 2^64 of uniform a word.  n a multiple of 8.
 void sample_ternary(Stream &from, std::int32_t *out, std::size_t n) noexcept;
 
-// Centred binomial, eta = 21 (variance 10.5): bits 42 i .. 42 i + 41 of the stream, their sum less 21.  n a multiple of 32.
+// Centred binomial, eta = 21 (variance 10.5): bits 42 i .. 42 i + 41 of the stream, their sum less 21.  n a multiple
+// of 32.
 void sample_error(Stream &from, std::int32_t *out, std::size_t n) noexcept;
 
-} // namespace bs
+}  // namespace bs

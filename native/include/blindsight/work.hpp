@@ -24,8 +24,9 @@ template <class Run>
 void in_parallel(std::size_t count, unsigned threads, const Run &run) {
     const std::size_t parts = std::min<std::size_t>(std::max(1u, threads), count);
     std::vector<std::jthread> others;
-    for (std::size_t p = 1; p < parts; ++p) others.emplace_back([&run, p, parts, count] { run(count * p / parts, count * (p + 1) / parts); });
+    for (std::size_t p = 1; p < parts; ++p)
+        others.emplace_back([&run, p, parts, count] { run(count * p / parts, count * (p + 1) / parts); });
     if (parts != 0) run(0, count / parts);
 }
 
-} // namespace bs
+}  // namespace bs
