@@ -8,7 +8,7 @@ import pytest
 
 from blindsight.channel import ProtocolError
 from blindsight.fixed.rng import SystemRng
-from blindsight.ot.base import BaseReceiver, BaseSender, run_both
+from blindsight.ot.base import BadPoint, BaseReceiver, BaseSender, run_both
 
 COUNT = 12
 
@@ -47,9 +47,9 @@ def test_both_directions_in_one_round(two_parties: Callable[..., Any]) -> None:
 def test_bad_points_are_refused(bad: bytes) -> None:
     choices = np.zeros(COUNT, np.uint8)
     sender, receiver = BaseSender(COUNT, b"test", SystemRng()), BaseReceiver(choices, b"test", SystemRng())
-    with pytest.raises(ProtocolError, match="no point of the prime-order group"):
+    with pytest.raises(BadPoint, match="no point of the prime-order group"):
         sender.finish(bad + receiver.hello[32:])
-    with pytest.raises(ProtocolError, match="no point of the prime-order group"):
+    with pytest.raises(BadPoint, match="no point of the prime-order group"):
         receiver.finish(bad)
 
 
@@ -60,3 +60,21 @@ def test_another_context_gives_other_keys(seeded: Callable[[str], Any]) -> None:
         BaseSender(COUNT, b"one", seeded("s")).finish(one.hello),
         BaseSender(COUNT, b"two", seeded("s")).finish(one.hello),
     )
+
+
+def test_a_peer_that_sends_no_point_is_one_clear_error_at_both(two_parties: Callable[..., Any]) -> None:
+    errors: list[ProtocolError] = []
+
+    def party(channel: Any) -> None:
+        mine = BaseReceiver(np.zeros(COUNT, np.uint8), b"", SystemRng())
+        theirs = BaseSender(COUNT, b"", SystemRng())
+        if channel.party == 1:
+            mine.hello = b"\xff" * len(mine.hello)
+        try:
+            run_both(theirs, mine, channel)
+            channel.recv(1)
+        except ProtocolError as error:
+            errors.append(error)
+
+    two_parties(party)
+    assert len(errors) == 2 and all("no point of the prime-order group" in str(e) for e in errors)

@@ -22,7 +22,7 @@ import numpy as np
 from nacl import bindings as sodium
 from nacl.exceptions import RuntimeError as SodiumError
 
-from blindsight.channel import Channel, ProtocolError
+from blindsight.channel import Channel
 from blindsight.fixed.rng import Rng
 
 POINT = 32
@@ -51,9 +51,13 @@ def _key(context: bytes, instance: int, slot: int, transcript: bytes, shared: by
     return hashlib.sha256(label + transcript + shared).digest()[:KEY]
 
 
+class BadPoint(ValueError):
+    """The peer's string is no element of the group."""
+
+
 def _checked(point: bytes) -> bytes:
     if not sodium.crypto_core_ed25519_is_valid_point(point):
-        raise ProtocolError(
+        raise BadPoint(
             "base OT: the peer sent a string that is no point of the prime-order group; its build is broken"
         )
     return point
@@ -63,7 +67,7 @@ def _times(scalar: bytes, point: bytes) -> bytes:
     try:
         return sodium.crypto_scalarmult_ed25519_noclamp(scalar, point)
     except SodiumError as error:  # the neutral element: only from a zero scalar or a point of small order
-        raise ProtocolError("base OT: a product is the neutral element; start the session again") from error
+        raise BadPoint("base OT: a product is the neutral element; start the session again") from error
 
 
 class BaseSender:
@@ -83,7 +87,7 @@ class BaseSender:
         """uint8 [count, 2, 16]: the two keys of every instance.
 
         Raises:
-            ProtocolError: a string that is no group element.
+            BadPoint: a string that is no group element.
         """
         out = np.empty((self.count, 2, KEY), np.uint8)
         for i in range(self.count):
@@ -123,7 +127,7 @@ class BaseReceiver:
         """uint8 [count, 16]: the chosen key of every instance.
 
         Raises:
-            ProtocolError: a string that is no group element.
+            BadPoint: a string that is no group element.
         """
         y = _checked(sender)
         out = np.empty((len(self._choices), KEY), np.uint8)
@@ -137,6 +141,12 @@ def run_both(sender: BaseSender, receiver: BaseReceiver, channel: Channel) -> tu
 
     Returns:
         uint8 [count, 2, 16] of the batch it sends, uint8 [count, 16] of the one it receives.
+
+    Raises:
+        ProtocolError: the peer sent a string that is no group element; it is told so.
     """
     reply = channel.exchange(sender.hello + receiver.hello, POINT + sender.expects).tobytes()
-    return sender.finish(reply[POINT:]), receiver.finish(reply[:POINT])
+    try:
+        return sender.finish(reply[POINT:]), receiver.finish(reply[:POINT])
+    except BadPoint as error:
+        channel.fail(str(error))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from blindsight.channel import Channel, ProtocolError
+from blindsight.channel import Channel
 from blindsight.fixed.rng import Rng, SystemRng
 from blindsight.ot import ferret, softspoken
 from blindsight.ot.correlations import Draw, Kind, words
@@ -66,7 +66,7 @@ class Generator:
         theirs = self._channel.exchange(mine, 16).tobytes()
         if theirs != mine:
             name = theirs.decode("ascii", "replace").strip()
-            raise ProtocolError(
+            self._channel.fail(
                 f"this party extends OT by {self.extension}, the peer by {name}; set both to the same link profile"
             )
         if self.extension == "ferret":
@@ -109,7 +109,7 @@ class Generator:
         if mine:
             self._extend(*mine.pop(0))
         if self._channel.recv(len(agreed)).tobytes() != agreed:
-            raise ProtocolError(
+            self._channel.fail(
                 "the two parties draw different correlations; load the same plan and code on both"
             )
         for listen, speak in itertools.zip_longest(theirs, mine):
