@@ -13,6 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from blindsight import _native
+from blindsight.fixed.rng import SystemRng
+from blindsight.ot.base import BaseReceiver
 from blindsight.ot.correlations import Draw, bits, ints, triples
 from blindsight.ot.generate import Generator
 
@@ -158,3 +160,25 @@ def test_ferret_messages_are_uniform_and_never_repeat(
     assert p_uniform(one) > 1e-6
     assert p_uniform(one ^ other) > 1e-6
     assert p_uniform(one ^ messages("one")) < 1e-6
+
+
+class SameBytes:
+    """Randomness switched off."""
+
+    def bytes(self, n: int) -> bytes:
+        return bytes(range(1, n + 1))
+
+
+def test_base_ot_points_are_uniform_whatever_the_choice() -> None:
+    """The sender sees two points an instance; neither the chosen one nor the other stands out.  Without randomness they repeat."""
+    choices = np.arange(300) % 2
+
+    def points(rng: Any) -> np.ndarray:
+        seen = np.frombuffer(BaseReceiver(choices, b"views", rng).hello, np.uint8).reshape(-1, 2, 32)
+        return seen[:, :, :31]  # the last byte holds the sign and stays below 128 otherwise
+
+    pairs = points(SystemRng())
+    chosen, other = pairs[np.arange(300), choices], pairs[np.arange(300), 1 - choices]
+    for view in (pairs, chosen, other, chosen ^ other):
+        assert p_uniform(view) > 1e-6
+    assert p_uniform(points(SameBytes())[np.arange(300), 1 - choices]) < 1e-6
