@@ -18,8 +18,8 @@ KINDS = ("mosquitto",)
 
 
 def mosquitto_conf(folder: Path, port: int, identity: str, tls: Path | None) -> str:
-    """mosquitto.conf for 2.0 and 2.1. identity: `password` (password_file) or `certificate` (mutual TLS, the
-    common name is the user name); `tls`: folder of ca.pem, broker.pem, broker.key.
+    """mosquitto.conf for 2.0 (docs/brokers.md). identity: `password` (password_file) or `certificate` (mutual
+    TLS, the common name is the user name); `tls`: folder of ca.pem, broker.pem, broker.key.
     """
     lines = [
         "# Devices may write under their own up/ and status, and read their own down/ and cmd/ (acl.conf); the cloud the rest.",
