@@ -3,7 +3,7 @@
 // A correlated OT is a 16-byte string: the sender's has bit 0 clear, Delta has it set, so bit 0 of the receiver's
 // string is its choice.
 //
-// Trees (Guo, Yang, Wang, Zhang, Xie, Liu, Zhao, "Half-tree", EUROCRYPT 2023, section 3): the children of x are H(x)
+// Trees (Guo, Yang, Wang, Zhang, Xie, Zhang, Liu, "Half-tree", EUROCRYPT 2023): the children of x are H(x)
 // and H(x) ^ x, H the circular correlation robust hash sigma(x) -> AES(sigma(x)) ^ sigma(x); the two nodes of level 1
 // add up to Delta, hence so does every level.  Level i keeps all left children at 0 .. 2^i - 1 and all right ones
 // above, so bit i of a leaf's number is its turn at level i, and a level is expanded in place.

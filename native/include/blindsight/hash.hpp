@@ -2,7 +2,7 @@
 //
 //     H_s(x; t) = AES_s(y) ^ y,   y = sigma(x) ^ t,   sigma(lo || hi) = hi || (lo ^ hi)
 //
-// (the MMO-hat of Guo, Katz, Wang, Yu, IEEE S&P 2020, section 7.3, as used per session by Guo, Katz, Wang, Weng, Yu,
+// (the MMO-hat of Guo, Katz, Wang, Yu, IEEE S&P 2020, as used per session by Guo, Katz, Wang, Weng, Yu,
 // CRYPTO 2020). s is public and fresh for every session, so that precomputation and many sessions gain an adversary
 // nothing. t = (index, domain) is never used twice under one s and one direction.
 //

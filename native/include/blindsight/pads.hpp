@@ -6,7 +6,7 @@
 //     k > 1: pad_j = H(K_0^{j_0} ^ .. ^ K_{k-1}^{j_{k-1}}; number of its first OT, domain pad, j)
 // of which a pad of w bits keeps the low w bits of 32-bit word (instance mod 4).  The second hash is what makes 2^k
 // pads out of 2 k keys: a plain xor would be linear, and three pads would give the fourth. Source of the construction:
-// Naor and Pinkas, "Computationally secure oblivious transfer", J. Cryptology 2005, section 2.
+// Naor and Pinkas, "Computationally secure oblivious transfer", J. Cryptology 2005 (1-of-N from log N 1-of-2).
 #pragma once
 #include "blindsight/hash.hpp"
 #include "blindsight/transpose.hpp"

@@ -1,7 +1,7 @@
 // SoftSpokenOT: OT extension from a (2^k - 1)-of-2^k base, k in {1, 2, 4, 8}; k = 1 is IKNP.
 //
-// Roy, "SoftSpokenOT: quieter OT extension from small-field silent VOLE in the Minicrypt model", CRYPTO 2022: figure 6
-// (the small-field VOLE) and section 5 (subspace VOLE), with the [128/k, 1, 128/k] repetition code over GF(2^k), in the
+// Roy, "SoftSpokenOT: quieter OT extension from small-field silent VOLE in the Minicrypt model", CRYPTO 2022: the
+// small-field VOLE and the subspace VOLE built on it, with the [128/k, 1, 128/k] repetition code over GF(2^k), in the
 // semi-honest version: no consistency check.  (128/k - 1)/8 bytes a random OT on the wire, 2^k/k AES blocks a party.
 //
 // Adversary: semi-honest.  Assumption: AES is a pseudorandom function for the streams, correlation robustness of the

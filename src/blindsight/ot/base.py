@@ -1,7 +1,7 @@
 """Base oblivious transfer: a few hundred random OTs of 16-byte strings, from public-key operations.
 
 Adversary: semi-honest.  Assumption: decisional Diffie-Hellman in the prime-order subgroup of edwards25519 and SHA-512 /
-SHA-256 as random oracles.  Source: Masny and Rindal, "Endemic oblivious transfer" (CCS 2019), figure 8, on Diffie-Hellman
+SHA-256 as random oracles.  Source: Masny and Rindal, "Endemic oblivious transfer" (CCS 2019), instantiated with Diffie-Hellman
 key agreement with one sender message for all instances (DDH is randomly self-reducible); one round.
 
 The receiver of instance i with choice c takes a random point R_{1-c} of unknown logarithm, a scalar t, and sets

@@ -146,7 +146,7 @@ class _Run:
         if len(self.tasks) == 1:
             return self.tasks[0][1]
         # A triple takes one 1-bit random OT each way.  Sending m0, m1: a = m0 ^ m1; receiving m_c: b = c; the cross terms
-        # a_P b_Q = m0 ^ m_c are shared already (Asharov, Lindell, Schneider, Zohner, CCS 2013, section 5.1).
+        # a_P b_Q = m0 ^ m_c are shared already (Asharov, Lindell, Schneider, Zohner, CCS 2013, on multiplication triples).
         (pads,), (choice, got) = self.tasks[0][1], self.tasks[1][1]
         m0, a, b = pads[0, 0], pads[0, 0] ^ pads[1, 0], choice[0]
         return a, b, (a & b) ^ m0 ^ got[0]

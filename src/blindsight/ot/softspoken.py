@@ -1,7 +1,7 @@
 """Set-up of SoftSpokenOT: from base OTs to the leaf seeds of both ends, in both directions at once.
 
 Roy, "SoftSpokenOT" (CRYPTO 2022), semi-honest version with the repetition code over GF(2^k); k = 1 is IKNP.  Each of the
-128/k groups is a punctured GGM tree of depth k (Goldreich, Goldwasser, Micali 1986; Boyle et al., CCS 2019, section 4): the
+128/k groups is a punctured GGM tree of depth k (Goldreich, Goldwasser, Micali 1986; Boyle et al., CCS 2019): the
 extension's receiver knows all 2^k leaves, its sender all but leaf Delta_g.  Level by level the receiver sends the xor of
 the left and the xor of the right children, each under a base-OT key; the sender's base choice opens the side away from
 Delta_g.
