@@ -97,6 +97,12 @@ class Assembler:
 
     def _manifest(self, db: Connection, what: topics.ManifestTopic, payload: bytes) -> None:
         row = self._pictures.get(what.device, what.image)
+        if row is not None and row["state"] != "assembling":
+            if row["manifest_hash"] == manifest.manifest_hash(payload[: -manifest.SALT_BYTES]):
+                self._again(db, what.device, what.image)
+            else:
+                self._refuse("conflict", "another manifest of an accepted picture", what.device, what.image)
+            return
         try:
             data, salt = manifest.split_salt(payload)
             parsed = manifest.parse(data)
@@ -104,12 +110,6 @@ class Assembler:
             self._fail(what, FailureCode.MANIFEST, str(error))
             return
         digest = manifest.manifest_hash(data)
-        if row is not None and row["state"] != "assembling":
-            if row["manifest_hash"] != digest:
-                self._refuse("conflict", "another manifest of an accepted picture", what.device, what.image)
-                return
-            self._again(db, what.device, what.image)
-            return
         if (parsed.device, parsed.image) != (what.device, what.image):
             self._fail(
                 what, FailureCode.MANIFEST, "the manifest is of another device or image than its topic"

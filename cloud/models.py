@@ -102,8 +102,11 @@ class Registry:
         out: dict[str, dict[bytes, Version]] = {}
         for name in self.names():
             for version in self._active(name):
-                found = self._version(name, version)
-                out.setdefault(name, {})[found.plan_hash] = found
+                if (
+                    self._folder / name / f"{version}.bsm"
+                ).is_file():  # a removed file ends that version alone
+                    found = self._version(name, version)
+                    out.setdefault(name, {})[found.plan_hash] = found
         return out
 
     def plan(self, version: Version) -> Plan:

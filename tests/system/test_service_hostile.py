@@ -220,9 +220,11 @@ def test_another_manifest_of_an_accepted_image_changes_nothing(pair: Pair) -> No
     client.wait(parcel, "receipt")
     rival = device.picture(image=parcel.image)
     client.client.publish(*rival.messages()[-1], qos=1)
+    client.client.publish(parcel.messages()[-1][0], b"no manifest at all", qos=1)
     answer = client.wait(parcel)
     assert answer is not None and parcel.open(answer) == kit.label_of(parcel.pixels)
     still_works(device, client)  # messages of one device arrive in order: the rival has been seen
+    assert len(set(client.answers[parcel.image])) == 1
     assert any(e["reason"] == "conflict" for e in refusals(place, parcel) if "reason" in e)
 
 
