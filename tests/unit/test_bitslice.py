@@ -1,10 +1,11 @@
 """The bit-sliced kernels against numpy, portable and fastest, for every width and awkward length."""
 
-import blindsight._native as native
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import blindsight._native as native
 
 SIZES = st.sampled_from([1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 257, 1000])
 SEEDS = st.integers(0, 2**32 - 1)

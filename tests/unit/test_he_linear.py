@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Iterator
 
-import blindsight._native as native
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import blindsight._native as native
 from blindsight.he.error import admit, answer_error, weights_error
 from blindsight.he.linear import Evaluator, Scattered, Weights
 from blindsight.he.ring import answer_bytes, encryption_bytes, polynomial_bytes

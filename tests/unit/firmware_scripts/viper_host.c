@@ -26,7 +26,10 @@ static uintptr_t run(uint32_t block, uint32_t n, void **args) {
     return ((viper)((uintptr_t)blocks[block] | 1))(function, n, 0, args);
 }
 
-static uintptr_t load_global(uintptr_t name) { (void)name; return 0; }
+static uintptr_t load_global(uintptr_t name) {
+    (void)name;
+    return 0;
+}
 
 static uintptr_t call(uintptr_t block, uintptr_t n, void **args) { return run((uint32_t)block, (uint32_t)n, args); }
 
