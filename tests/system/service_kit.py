@@ -257,16 +257,18 @@ def wait_port(port: int, seconds: float = 10) -> None:
 class Site:
     """A whole set-up in a folder: keys, models, both services as processes with the fake engine."""
 
-    def __init__(self, folder: Path, broker_port: int, cloud_extra: str = "", broker_extra: str = "") -> None:
+    def __init__(
+        self, folder: Path, broker_port: int, cloud_extra: str = "", side: int = 16, channels: int = 1
+    ) -> None:
         self.folder, self.broker_port = folder, broker_port
-        self.model = toy_model(folder / "model")
+        self.model = toy_model(folder / "model", side=side, channels=channels)
         self.plan = Model.load(self.model).plan
         self.link_port = free_port()
         new_master(folder / "helper" / "master.key")
         Plans(folder / "helper" / "plans").add(plan_path(self.model))
         self._cloud_model()
         (folder / "cloud.toml").write_text(
-            f'data = "cloud"\nmodels = "cloud/models"\n[broker]\nport = {broker_port}\n{broker_extra}'
+            f'data = "cloud"\nmodels = "cloud/models"\n[broker]\nport = {broker_port}\n'
             f"[helper]\nport = {self.link_port}\ntimeout_s = 10\n"
             "[workers]\nretry_s = 0.05\nretry_max_s = 0.5\nmaterial_low = 2\nmaterial_high = 4\nmaterial_batch = 4\n"
             + cloud_extra

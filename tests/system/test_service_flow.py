@@ -2,15 +2,21 @@
 `service_kit`).
 """
 
+import queue
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
 
+from blindsight.app.children import DeviceProcess, Events
+from blindsight.app.demo import FIRMWARE, find_micropython
+from blindsight.app.site import BrokerAddress, Site
 from blindsight.wire import keys
 
 
@@ -84,3 +90,25 @@ def test_two_ingress_processes_divide_the_shards(tmp_path: Path) -> None:
             cloud.stop()
         place.stop()
         broker.stop()
+
+
+def test_a_large_picture_from_the_real_firmware(tmp_path: Path) -> None:
+    """224 x 224 x 3 pixels stream from a board with 128 KiB of heap, polynomial by polynomial, and are
+    answered.
+    """
+    pixels = np.random.default_rng(4).integers(0, 256, 224 * 224 * 3, np.uint8).tobytes()
+    with kit.site(tmp_path, side=224, channels=3) as (place, _broker):
+        site, broker = Site(tmp_path), BrokerAddress(port=place.broker_port)
+        folder = site.device("board", "toy", "rlwe", broker, count=1, polys_per_block=8)
+        (folder / "frames.bin").write_bytes(pixels)
+        events: Events = queue.Queue()
+        device = DeviceProcess(find_micropython(""), FIRMWARE, folder, events)
+        seen: dict[str, dict[str, Any]] = {}
+        while "done" not in seen:
+            _, _, event = events.get(timeout=60)
+            assert event["event"] != "exit", event
+            seen[event["event"]] = event
+        device.stop()
+        assert seen["result"]["index"] == kit.label_of(pixels)
+        assert seen["published"]["blocks"] == 19 and seen["published"]["bytes"] > 560_000
+        assert seen["heap"]["peak"] <= 128 * 1024
