@@ -151,7 +151,7 @@ def revealed(plan: Plan, result: np.ndarray) -> list[Any]:
     """The whole revealed result: class indices (`topk`), else numbers."""
     if plan.reveal.mode == "topk":
         return result.tolist()
-    return (result.astype(np.int32) / 2.0**plan.output_scale).tolist()
+    return (result.astype(np.int32) / 2.0**plan.result_scale).tolist()
 
 
 def torch_seconds(model: Model, images: np.ndarray) -> float | None:

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import json
 import secrets
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blindsight.app import certificates
+from blindsight.app.modelfile import split_files
 from blindsight.cloud.models import Registry, Version
 from blindsight.helper.keys import Keys, Provision, new_master, read_master
 from blindsight.helper.plans import Plans
-from blindsight.nn.model import plan_path
 from blindsight.nn.plan import Plan
 from blindsight.offline.cursor import write_durably
 from blindsight.wire import keys as wire_keys
@@ -101,17 +102,20 @@ class Site:
             write_durably(self.folder / "accounts.json", json.dumps(known, indent=1).encode())
         return known[user]
 
-    def add_model(self, file: Path) -> Version:
-        """Installs a model at both servers (the plan alone at the helper) and activates it."""
-        version = self.models.add(file)
-        plan = plan_path(file)
-        if plan.is_file():
-            self.plans.add(plan)
+    def add_model(self, source: Path) -> Version:
+        """Installs a model at both servers and activates it: M.bsm at the cloud and the plan alone at the
+        helper, or, from the folder of a split model, each server's share.
+        """
+        if source.is_dir():
+            cloud, helper, _ = split_files(source)
+            version = self.models.add(cloud)
+            self.plans.add_share(helper)
         else:
-            temporary = self.folder / f"{version.name}.plan.json"
-            temporary.write_text(self.models.plan(version).to_json())
-            self.plans.add(temporary)
-            temporary.unlink()
+            version = self.models.add(source)
+            with tempfile.TemporaryDirectory() as folder:
+                plan = Path(folder) / f"{version.name}.plan.json"
+                plan.write_text(self.models.plan(version).to_json())
+                self.plans.add(plan)
         return self.models.activate(version.name, version.id.hex())
 
     def register(self) -> Keys:
@@ -153,7 +157,7 @@ class Site:
             "plan_hash": plan.hash.hex(),
             "labels": list(plan.labels),
             "reveal": plan.reveal.mode,
-            "output_scale_bits": plan.output_scale,
+            "output_scale_bits": plan.result_scale,
             "mode": mode,
             "height": plan.height,
             "width": plan.width,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from blindsight.app.modelfile import CLOUD, HELPER, OWNER, find_model
 
+from blindsight.app.modelfile import CLOUD, HELPER, OWNER, find_model
 from blindsight.nn.model import Model
 from blindsight.nn.plan import PlanError
 from blindsight.nn.shares import conceal, split

@@ -71,9 +71,7 @@ class Builder:
 
 
 REMEDIES = {
-    "use ReLU instead and train again": "LeakyReLU leaky_relu PReLU prelu ReLU6 relu6 ELU elu SELU selu CELU GELU gelu SiLU "
-    "silu Mish mish Hardswish hardswish Hardsigmoid hardsigmoid Hardtanh hardtanh Sigmoid sigmoid Tanh tanh "
-    "Softplus softplus clamp clip",
+    "use ReLU instead and train again": "SELU selu CELU celu GLU glu LogSigmoid Softsign Hardshrink Softshrink clamp clip exp sqrt",
     "use BatchNorm2d instead and train again": "GroupNorm group_norm LayerNorm layer_norm InstanceNorm2d instance_norm "
     "LocalResponseNorm local_response_norm",
     "return the logits and choose --reveal probabilities": "Softmax softmax LogSoftmax log_softmax",
@@ -83,7 +81,8 @@ REMEDIES = {
 }
 MONOTONIC_HEADS = {"Softmax", "softmax", "LogSoftmax", "log_softmax"}
 SUPPORTED = (
-    "Conv2d, Linear, BatchNorm, ReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, mean over space, Flatten, view, Dropout, "
+    "Conv2d, Linear, BatchNorm, ReLU, ReLU6, Hardtanh, LeakyReLU, Tanh, Sigmoid, Hardsigmoid, SiLU, GELU, Hardswish, Mish, ELU, "
+    "Softplus, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, mean over space, Flatten, view, Dropout, "
     "Identity, addition, concatenation, scaling by constants"
 )
 

@@ -126,8 +126,10 @@ def compile_model(
     }
     tried: list[tuple[int, float]] = []
 
+    shown = parts["reveal"].mode
+
     def attempt(bits: int, m: int) -> Compiled:
-        lowering = lower(graph, seen, Settings(bits, m, 4.0 if m >= 15 else 2.0))
+        lowering = lower(graph, seen, Settings(bits, m, 4.0 if m >= 15 else 2.0, reveal=shown))
         plan = Plan(**parts, ops=tuple(lowering.ops))
         logits = run_values(plan, lowering.ints, pictures[:SIMULATED], np.random.default_rng(0))
         agreement = expected_agreement(floats, logits / 2.0**plan.output_scale)
@@ -152,8 +154,9 @@ def compile_model(
 def expected_agreement(floats: np.ndarray, fixed: np.ndarray) -> float:
     """Top-1 agreement of two sets of logits (N, classes): what was seen, or less where the margins foretell less.
 
-    Few pictures show few disagreements. The error of the margin between the two best classes, taken as normal with
-    the spread seen over all pictures, gives each picture a chance to change sides.
+    Few pictures show few disagreements. The error of the margin between the two best classes is taken as normal, with
+    the spread seen over all pictures. That gives each picture a chance to change sides; and where the smallest tenth
+    of the margins are as dense down to zero, new pictures change sides at density * spread / sqrt(2 pi).
     """
     rows = np.arange(len(floats))
     seen = float((floats.argmax(1) == fixed.argmax(1)).mean())
@@ -163,8 +166,9 @@ def expected_agreement(floats: np.ndarray, fixed: np.ndarray) -> float:
     margin = floats[rows, first] - floats[rows, second]
     error = fixed[rows, first] - fixed[rows, second] - margin
     spread = math.sqrt(float((error * error).mean())) + 1e-30
-    changed = float(np.mean([math.erfc(v / (spread * math.sqrt(2))) / 2 for v in margin]))
-    return min(seen, 1 - changed)
+    these = float(np.mean([math.erfc(v / (spread * math.sqrt(2))) / 2 for v in margin]))
+    others = 0.1 / (float(np.quantile(margin, 0.1)) + 1e-30) * spread / math.sqrt(2 * math.pi)
+    return max(0.0, min(seen, 1 - these, 1 - others))
 
 
 def _pictures(x: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from blindsight.nn.floatnet import FloatGraph, FloatOp
 from .builder import CompileError
 
 ONE = (1, 1)
+RISING = {"tanh", "sigmoid", "hardsigmoid", "softplus", "elu"}
 
 
 class Rewriter:
@@ -120,6 +121,8 @@ def integer_form(graph: FloatGraph) -> FloatGraph:
     r.mean, r.std = (0.0,) * shape[0], (1 / 255,) * shape[0]
     for op in r.of_kind("avg_pool"):
         _power_of_two(r, op)
+    for op in r.of_kind("max_pool"):
+        _pool_first(r, op)
     while any(_simplify(r, op) for op in list(r.ops)) or any(
         _fold_forward(r, a) for a in r.of_kind("affine")
     ):
@@ -266,6 +269,17 @@ def _power_of_two(r: Rewriter, op: FloatOp) -> None:
             r.rename_input(reader, op.out, rest.out)
         r.swap(op, replace(op, attrs={**op.attrs, "divisor": power}))
         r.insert_after(op.out, rest)
+
+
+def _pool_first(r: Rewriter, pool: FloatOp) -> None:
+    """A max-pool before a non-decreasing function that it alone reads: they commute, and the function costs more."""
+    made = r.producer(pool.inputs[0])
+    rising = made.op in ("clip", "leaky_relu") or made.attrs.get("function") in RISING
+    if not rising or len(r.consumers(made.out)) != 1 or r.ops[-1] is pool:
+        return
+    first = replace(pool, inputs=made.inputs, out=made.out)
+    r.swap(pool, replace(made, inputs=(first.out,), out=pool.out, shape=pool.shape))
+    r.swap(made, first)
 
 
 def _absorbs(r: Rewriter, op: FloatOp) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -124,9 +125,45 @@ def relu(b: Builder, x: Sym) -> Sym:
 
 
 def clamp(b: Builder, x: Sym, min: Any = None, max: Any = None) -> Sym:
-    if min != 0 or max is not None:
-        raise refuse(f"operation {b.place!r} (clamp, other than min=0)", "clamp")
-    return relu(b, x)
+    if min == 0 and max is None:
+        return relu(b, x)
+    if not isinstance(min, int | float) or not isinstance(max, int | float) or not min < max:
+        raise refuse(f"operation {b.place!r} (clamp, other than min=0 or two numbers)", "clamp")
+    return b.emit("clip", [x], x.shape, {"low": float(min), "high": float(max)})
+
+
+def hardtanh(b: Builder, x: Sym, min_val: float = -1.0, max_val: float = 1.0) -> Sym:
+    return clamp(b, x, min_val, max_val)
+
+
+def leaky_relu(b: Builder, x: Sym, negative_slope: float = 0.01) -> Sym:
+    if not 0 <= negative_slope <= 1:
+        raise b.fail(f"a leaky ReLU of slope {negative_slope}: it must be 0 to 1")
+    return b.emit("leaky_relu", [x], x.shape, {"slope": float(negative_slope)})
+
+
+def prelu(b: Builder, x: Sym, weight: Tensor) -> Sym:
+    slope = constant(b, weight).reshape(-1)
+    if len(set(slope.tolist())) != 1:
+        raise b.fail("a PReLU with a slope for each channel: use nn.PReLU() with one, or LeakyReLU")
+    return leaky_relu(b, x, float(slope[0]))
+
+
+def smooth(name: str) -> Callable[..., Sym]:
+    """The handler of a function of `mpc.smooth`; `plain` are the only values its options may have."""
+    plain = {"alpha": 1, "beta": 1, "threshold": 20, "approximate": "none"}
+
+    def handler(b: Builder, x: Sym, *args: Any, **options: Any) -> Sym:
+        given = {**dict(zip(OPTIONS.get(name, ()), args, strict=False)), **options}
+        odd = {k: v for k, v in given.items() if v != plain.get(k) and k != "scale" and k != "input_scale"}
+        if odd or any(given.get(k, 1) != 1 for k in ("scale", "input_scale")):
+            raise b.fail(f"{name} with {', '.join(f'{k}={v}' for k, v in odd.items())}: use its defaults")
+        return b.emit("smooth", [x], x.shape, {"function": name})
+
+    return handler
+
+
+OPTIONS = {"elu": ("alpha", "scale", "input_scale"), "softplus": ("beta", "threshold")}  # as aten orders them
 
 
 def maximum(b: Builder, x: Any, y: Any) -> Sym:

@@ -17,12 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from blindsight.mpc import smooth
 from blindsight.nn import kernels, plan
 from blindsight.nn.floatnet import FloatGraph, FloatOp
 
 from .bounds import ACCUMULATOR, LOGIT, Interval, dropped_bits, he_error
 from .builder import CompileError
 
+SLOPE_BITS = 11  # of the slope of a leaky ReLU
+TABLE_SCALE = 12  # the finest scale of a table's arguments and results
+DIPPING = ("silu", "gelu", "hardswish", "mish")  # fall before they rise
 WIDE = 2.0**24  # a larger input of a weighted operation is truncated first
 
 
@@ -59,6 +63,10 @@ class Settings:
     m: int = 16
     headroom: float = 4.0
     caps: dict[str, int] = field(default_factory=dict)
+    reveal: str = "top1"
+
+
+SOFTMAX, SOFTMAX_SCALES = 2.0**29, (6, 26)  # F_Softmax: |logit| + E below, scales of the logits
 
 
 class Again(Exception):
@@ -87,14 +95,30 @@ class Lowering:
             if op.out not in skip:
                 HANDLERS[op.op](self, op)
         logits = self.values[self.graph.ops[-1].out]
+        if self.settings.reveal == "probabilities":
+            logits = self._for_softmax(logits)
         bound, how = self.bound(logits)
-        if bound >= LOGIT:
+        if bound >= (SOFTMAX if self.settings.reveal == "probabilities" else LOGIT):
             raise CompileError(
                 f"layer {logits.name!r}: logits up to {bound:.3g} do not fit 2^30: use fewer weight bits"
             )
         out = self.fresh("output")
         self.ops.append(plan.Output(out=out, inputs=(logits.name,), shape=logits.shape, scale=logits.scale))
         self.rows.append(Row(out, "output", logits.shape, logits.scale, f"E {logits.error:.1f}", how))
+
+    def _for_softmax(self, logits: Value) -> Value:
+        """Logits at a scale that F_Softmax takes, 6 to 26."""
+        if logits.scale > SOFTMAX_SCALES[1]:
+            if logits.source is not None:
+                self.settings.caps[logits.source] = SOFTMAX_SCALES[1]
+                raise Again
+            logits = self.truncate(logits)
+        if not SOFTMAX_SCALES[0] <= logits.scale <= SOFTMAX_SCALES[1]:
+            raise CompileError(
+                f"layer {logits.name!r}: probabilities need logits of scale {SOFTMAX_SCALES[0]} to {SOFTMAX_SCALES[1]}, "
+                f"these have {logits.scale}: reveal logits, or put a batch norm before the last layer"
+            )
+        return logits
 
     def _fuse(self) -> None:
         """Max-pool before ReLU: they commute, and the pool compares fewer, wider values. Maps first to
@@ -126,6 +150,11 @@ class Lowering:
         if proved <= max(2 * calibrated, 1):
             return proved, f"|x| + E <= {proved:.4g} proved"
         return calibrated, f"|x| + E <= {calibrated:.4g} calibrated, headroom {self.settings.headroom:g}"
+
+    def noisy(self, x: Value) -> bool:
+        """Whether E, not the size of x, would decide the next truncation, by more than a bit or past its width."""
+        bound, m = self.bound(x)[0], self.settings.m
+        return dropped_bits(bound, x.error, m, True) > min(dropped_bits(bound, 0.0, m, True) + 1, 31 - m)
 
     def truncate(self, x: Value) -> Value:
         """x in m bits, signed; one truncation serves all its readers."""
@@ -238,6 +267,72 @@ class Lowering:
         interval = x.interval.reduced(f, x.error, True).clipped(2.0 ** (m - 1))
         self.put(op.out, Value(op.out, op.shape, x.scale - f, interval, 0.0, self.seen[op.out]))
 
+    def _argument(self, op: FloatOp, extra: int, most_scale: int) -> tuple[Value, int, int, str]:
+        """Input of a function, bits to drop and to keep: up to `extra` more than elsewhere, since what comes out is
+        narrow, but no finer than `most_scale`.
+        """
+        x = self.values[op.inputs[0]]
+        bound, how = self.bound(x)
+        m = self.settings.m + extra
+        f = max(dropped_bits(bound, x.error, m, False), x.scale - most_scale)
+        while m > 8 and bound < 2.0 ** (m - 2 + f) - 2.0**f:
+            m -= 1
+        self.check_width(op.out, f, m, bound)
+        return x, f, m, how
+
+    def clip(self, op: FloatOp) -> None:
+        x, f, m, how = self._argument(op, 2, 16)
+        scale, half = x.scale - f, 1 << (m - 1)
+        low, high = (round(max(-half, min(half, op.attrs[k] * 2.0**scale))) for k in ("low", "high"))
+        if high - low < 16:
+            raise CompileError(
+                f"layer {op.out!r}: its input is so large that {high - low + 1} steps are left between the bounds: put "
+                "a batch norm before it"
+            )
+        self.ops.append(
+            plan.Clip(out=op.out, inputs=(x.name,), shape=op.shape, scale=scale, f=f, m=m, low=low, high=high)
+        )
+        self.rows.append(Row(op.out, "clip", op.shape, scale, f"f {f}, m {m}, {low} to {high}", how))
+        reduced = x.interval.reduced(f, x.error, False)
+        interval = Interval(np.clip(reduced.low, low, high), np.clip(reduced.high, low, high))
+        self.put(op.out, Value(op.out, op.shape, scale, interval, 0.0, self.seen[op.out]))
+
+    def leaky_relu(self, op: FloatOp) -> None:
+        x, f, m, how = self._argument(op, 0, 60)
+        slope, scale = round(op.attrs["slope"] * 2**SLOPE_BITS), x.scale - f + SLOPE_BITS
+        made = plan.LeakyRelu(
+            out=op.out, inputs=(x.name,), shape=op.shape, scale=scale, f=f, m=m, slope=slope, bits=SLOPE_BITS
+        )
+        self.ops.append(made)
+        self.rows.append(
+            Row(op.out, "leaky_relu", op.shape, scale, f"f {f}, m {m}, slope {slope} / 2^{SLOPE_BITS}", how)
+        )
+        reduced = x.interval.reduced(f, x.error, False).clipped(2.0 ** (m - 1))
+        low, high = (np.where(v >= 0, v * 2**SLOPE_BITS, v * slope) for v in (reduced.low, reduced.high))
+        value = Value(op.out, op.shape, scale, Interval(low, high), 0.0, self.seen[op.out])
+        self.put(op.out, self.truncate(value))
+
+    def smooth(self, op: FloatOp) -> None:
+        name = op.attrs["function"]
+        x, f, m, how = self._argument(op, 2, TABLE_SCALE)
+        scale_in = x.scale - f
+        if scale_in < 4:
+            raise CompileError(
+                f"layer {op.out!r}: its input is so large that steps of 2^{-scale_in} are left of it: put a batch norm before it"
+            )
+        scale = min(TABLE_SCALE, scale_in + 2) if smooth.SHAPES[name].line else TABLE_SCALE
+        made = plan.Lut(out=op.out, inputs=(x.name,), shape=op.shape, scale=scale, f=f, m=m, function=name)
+        table = plan.smooth_table(name, f, m, scale_in, scale)
+        self.ops.append(made)
+        detail = f"{name}, f {f}, m {m}, error {table.error:.2g}"
+        self.rows.append(Row(op.out, "lut", op.shape, scale, detail, how))
+        reduced = x.interval.reduced(f, x.error, False).clipped(2.0 ** (m - 1))
+        low, high = (table.values(v.astype(np.int64)).astype(np.float64) for v in (reduced.low, reduced.high))
+        least = float(table.values(np.arange(table.table.low, table.table.high + 1)).min())
+        dips = np.full_like(low, least) if name in DIPPING else low
+        interval = Interval(np.minimum(low, dips) - table.units, np.maximum(low, high) + table.units)
+        self.put(op.out, Value(op.out, op.shape, scale, interval, 0.0, self.seen[op.out]))
+
     def max_pool(self, op: FloatOp) -> None:
         second = self.fused.get(op.out)
         self._pool(op.inputs[0], op, second or op, second is not None)
@@ -265,9 +360,8 @@ class Lowering:
 
     def avg_pool(self, op: FloatOp) -> None:
         x = self.values[op.inputs[0]]
-        if not self._sum(op, x) and (
-            x.interval.peak < 2.0**self.settings.m or not self._sum(op, self.truncate(x))
-        ):
+        narrow = x.error == 0 and x.interval.peak < 2.0**self.settings.m
+        if not self._sum(op, x) and (narrow or not self._sum(op, self.truncate(x))):
             raise CompileError(
                 f"layer {op.out!r}: sums over {op.attrs['kernel']} do not fit 2^29: pool in two steps"
             )
@@ -291,6 +385,8 @@ class Lowering:
             if bound < (WIDE if rough and p > exact + 7 else ACCUMULATOR):
                 break
         else:
+            return False
+        if self.noisy(made):
             return False
         self.ops.append(
             plan.SumPool(
@@ -325,7 +421,11 @@ class Lowering:
             bound, how = self.bound(made)
             parts_fit = all(self.bound(x)[0] * 2.0**s < LOGIT for x, s in zip(parts, shifts, strict=True))
             if bound < ACCUMULATOR and parts_fit and max(shifts) <= 30:
-                break
+                loud = max(range(len(parts)), key=lambda i: errors[i])
+                if not (self.noisy(made) and shifts[loud] > 0):
+                    break
+                parts[loud] = self.truncate(parts[loud])  # its E, shifted left, would drown the others
+                continue
             for i, x in enumerate(parts):  # too large: lower what stands highest
                 if x.scale != scale:
                     continue
@@ -356,6 +456,9 @@ HANDLERS: dict[str, Callable[[Lowering, FloatOp], None]] = {
     "conv2d": Lowering.weighted,
     "linear": Lowering.weighted,
     "relu": Lowering.relu,
+    "clip": Lowering.clip,
+    "leaky_relu": Lowering.leaky_relu,
+    "smooth": Lowering.smooth,
     "max_pool": Lowering.max_pool,
     "avg_pool": Lowering.avg_pool,
     "add": Lowering.join,

@@ -40,12 +40,31 @@ def _unflatten_module(b: Builder, m: nn.Unflatten, x: Sym) -> Sym:
     return pools.view(b, x, [*x.shape[: m.dim], *m.unflattened_size, *x.shape[m.dim + 1 :]])
 
 
+def _gelu_module(b: Builder, m: nn.GELU, x: Sym) -> Sym:
+    return layers.smooth("gelu")(b, x, approximate=m.approximate)
+
+
+SMOOTH: dict[type[nn.Module], Callable[..., Sym]] = {
+    kind: lambda b, _, x, name=name: layers.smooth(name)(b, x)
+    for kind, name in (
+        (nn.Tanh, "tanh"), (nn.Sigmoid, "sigmoid"), (nn.Hardsigmoid, "hardsigmoid"), (nn.SiLU, "silu"),
+        (nn.Hardswish, "hardswish"), (nn.Mish, "mish"),
+    )
+}  # fmt: skip
 MODULES: dict[type[nn.Module], Callable[..., Sym]] = {
     nn.Conv2d: _conv_module,
     nn.Linear: lambda b, m, x: layers.linear(b, x, m.weight, m.bias),
     nn.BatchNorm2d: _norm_module,
     nn.BatchNorm1d: _norm_module,
     nn.ReLU: lambda b, _, x: layers.relu(b, x),
+    nn.ReLU6: lambda b, _, x: layers.clamp(b, x, 0, 6),
+    nn.Hardtanh: lambda b, m, x: layers.clamp(b, x, m.min_val, m.max_val),
+    nn.LeakyReLU: lambda b, m, x: layers.leaky_relu(b, x, m.negative_slope),
+    nn.PReLU: lambda b, m, x: layers.prelu(b, x, m.weight),
+    nn.GELU: _gelu_module,
+    nn.ELU: lambda b, m, x: layers.smooth("elu")(b, x, alpha=m.alpha),
+    nn.Softplus: lambda b, m, x: layers.smooth("softplus")(b, x, beta=m.beta, threshold=m.threshold),
+    **SMOOTH,
     nn.MaxPool2d: _max_module,
     nn.AvgPool2d: _avg_module,
     nn.AdaptiveAvgPool2d: lambda b, m, x: pools.adaptive_avg_pool2d(b, x, m.output_size),
@@ -73,6 +92,14 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "clip": layers.clamp,
     "threshold": lambda b, x, threshold, value: layers.clamp(b, x, threshold if threshold == value else None),
     "maximum": layers.maximum,
+    "relu6": lambda b, x: layers.clamp(b, x, 0, 6),
+    "hardtanh": layers.hardtanh,
+    "leaky_relu": layers.leaky_relu,
+    "prelu": layers.prelu,
+    **{
+        name: layers.smooth(name)
+        for name in ("tanh", "sigmoid", "hardsigmoid", "silu", "gelu", "hardswish", "mish", "elu", "softplus")
+    },
     **dict.fromkeys(("add", "iadd", "radd"), layers.add),
     **dict.fromkeys(("sub", "isub", "subtract"), layers.sub),
     "rsub": layers.rsub,

@@ -39,11 +39,25 @@ def _avg_pool(op: FloatOp, x: list[torch.Tensor], array: Array) -> torch.Tensor:
     return y / op.attrs["divisor"]
 
 
+SMOOTH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "hardsigmoid": F.hardsigmoid,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "hardswish": F.hardswish,
+    "mish": F.mish,
+    "elu": F.elu,
+    "softplus": F.softplus,
+}
 KERNELS: dict[str, Kernel] = {
     "conv2d": _conv2d,
     "linear": lambda op, x, array: F.linear(x[0], array("weight"), array("bias")),
     "affine": lambda op, x, array: x[0] * array("factor") + array("offset"),
     "relu": lambda op, x, array: F.relu(x[0]),
+    "clip": lambda op, x, _: torch.clamp(x[0], op.attrs["low"], op.attrs["high"]),
+    "leaky_relu": lambda op, x, _: F.leaky_relu(x[0], op.attrs["slope"]),
+    "smooth": lambda op, x, _: SMOOTH[op.attrs["function"]](x[0]),
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
     "add": lambda op, x, array: sum(x[1:], start=x[0]),

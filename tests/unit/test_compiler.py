@@ -51,8 +51,8 @@ def bad_weights() -> nn.Module:
 
 
 REFUSED: dict[str, tuple[nn.Module, str]] = {
-    "gelu": (flat(nn.GELU()), "layer '2' (GELU)"),
-    "sigmoid function": (Function(torch.sigmoid), "(sigmoid)"),
+    "selu": (flat(nn.SELU()), "layer '2' (SELU)"),
+    "exponential": (Function(torch.exp), "(exp)"),
     "group norm": (nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4)), "use BatchNorm2d"),
     "product": (Function(lambda x: x * x), "product of two activations"),
     "slice": (Function(lambda x: x[:, :5]), "a slice of an activation"),

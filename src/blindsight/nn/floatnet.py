@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from blindsight.mpc.smooth import SHAPES
+
 from . import kernels
 from .geometry import output_size
-from .ops import PlanError
+from .ops import FUNCTIONS, PlanError
 
 Shape = tuple[int, ...]
 Tap = Callable[[str, np.ndarray], None]
@@ -146,11 +148,18 @@ def _avg_pool(_: FloatGraph, op: FloatOp, x: list[np.ndarray]) -> np.ndarray:
     return y / np.float32(op.attrs["divisor"])
 
 
+def _smooth(_: FloatGraph, op: FloatOp, x: list[np.ndarray]) -> np.ndarray:
+    return SHAPES[op.attrs["function"]].function(x[0].astype(np.float64)).astype(np.float32)
+
+
 KERNELS: dict[str, Kernel] = {
     "conv2d": _conv2d,
     "linear": _linear,
     "affine": _affine,
     "relu": lambda _, __, x: np.maximum(x[0], np.float32(0)),
+    "clip": lambda _, op, x: np.clip(x[0], np.float32(op.attrs["low"]), np.float32(op.attrs["high"])),
+    "leaky_relu": lambda _, op, x: np.where(x[0] >= 0, x[0], x[0] * np.float32(op.attrs["slope"])),
+    "smooth": _smooth,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
     "add": lambda _, __, x: sum(x[1:], start=x[0]),
@@ -162,6 +171,8 @@ ATTRS = {
     "max_pool": {"kernel": 2, "stride": 2, "padding": 4},
     "avg_pool": {"kernel": 2, "stride": 2, "padding": 4, "divisor": 0},
 }
+NUMBERS = {"clip": {"low", "high"}, "leaky_relu": {"slope"}}  # finite, any sign
+NAMES = {"smooth": {"function": FUNCTIONS}}
 TENSORS = {
     "conv2d": {"weight", "bias"},
     "linear": {"weight", "bias"},
@@ -184,8 +195,11 @@ def _check(graph: FloatGraph) -> None:
         require(
             bool(op.inputs) and all(i in made for i in op.inputs) and op.out not in made, f"order at {op.out}"
         )
-        want = ATTRS.get(op.op, {})
-        require(set(op.attrs) == set(want), f"attributes of {op.out}")
+        want, real, named = ATTRS.get(op.op, {}), NUMBERS.get(op.op, set()), NAMES.get(op.op, {})
+        require(set(op.attrs) == set(want) | real | set(named), f"attributes of {op.out}")
+        require(all(type(op.attrs[n]) in (int, float) for n in real), f"numbers of {op.out}")
+        require(all(abs(op.attrs[n]) < 2.0**31 for n in real), f"numbers of {op.out}")
+        require(all(op.attrs[n] in names for n, names in named.items()), f"function of {op.out}")
         for name, length in want.items():
             value = op.attrs[name]
             numbers = value if length else (value,)

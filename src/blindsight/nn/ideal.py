@@ -4,8 +4,10 @@ compiler.
 It is a stand-in that sees everything in the clear; no service uses it. Two forms:
 
 - `run_shares` is exact: given the shares of the pixels and a `Tape` (the helper's share of every tensor and
-the error of   every linear operation) it gives both parties' shares bit for bit as a secure run with the same
-ones does. Truncation   depends on the shares alone: each party drops the low bits of its own. - `run_values`
+the error of every linear operation) it gives both parties' shares bit for bit as a secure run with the same
+ones does (of a `lut` within the table's documented error, `Smooth.units`: the function itself is taken,
+rounded once). Truncation depends on the shares alone: each party drops the low bits of its own.
+- `run_values`
 works on numbers, a batch at once, with the truncation's rounding drawn at random: floor or floor + 1, the
 latter with probability (low bits + 1) / 2^f, as uniform shares give it (docs/numerics.md).
 """
@@ -21,10 +23,13 @@ import numpy as np
 from . import kernels
 from .plan import (
     Add,
+    Clip,
     Concat,
     Conv2d,
     Input,
+    LeakyRelu,
     Linear,
+    Lut,
     MaxPool,
     Op,
     Output,
@@ -90,7 +95,7 @@ def run_shares(
         elif isinstance(op, ReducedOp):
             reduced = [_drop(pairs[0][party], op.f, party) for party in (0, 1)]
             small = (reduced[0] + reduced[1]).astype(np.int64)
-            shares[op.out] = _split(op, _nonlinear(op, small[None])[0], tape)
+            shares[op.out] = _split(op, _nonlinear(plan, op, small[None])[0], tape)
         else:
             made = [_local(op, [pair[party].astype(np.int64)[None] for pair in pairs])[0] for party in (0, 1)]
             shares[op.out] = ((made[0] & MASK).astype(np.uint32), (made[1] & MASK).astype(np.uint32))
@@ -150,7 +155,7 @@ def _run_batch(
                     if op.f
                     else 0
                 )
-                y = _nonlinear(op, (x[0] >> op.f) + up)
+                y = _nonlinear(plan, op, (x[0] >> op.f) + up)
             else:
                 y = _local(op, x)
         values[op.out] = y
@@ -179,7 +184,7 @@ def _wrap(x: np.ndarray, bits: int) -> np.ndarray:
     return ((x + half) & ((1 << bits) - 1)) - half
 
 
-def _nonlinear(op: ReducedOp, x: np.ndarray) -> np.ndarray:
+def _nonlinear(plan: Plan, op: ReducedOp, x: np.ndarray) -> np.ndarray:
     """Reduced values (n, *in) to the output values."""
     if isinstance(op, MaxPool):
         y = _wrap(kernels.max_pool(_wrap(x, op.m + 1), op.kernel, op.stride, op.padding), op.m)
@@ -189,6 +194,13 @@ def _nonlinear(op: ReducedOp, x: np.ndarray) -> np.ndarray:
         return np.maximum(y, 0)
     if isinstance(op, Trunc):
         return y
+    if isinstance(op, LeakyRelu):
+        return np.where(y >= 0, y << op.bits, y * op.slope)
+    wide = _wrap(x, op.m + 1)
+    if isinstance(op, Clip):
+        return np.clip(wide, op.low, op.high)
+    if isinstance(op, Lut):
+        return op.table(plan.op(op.inputs[0])).values(wide)
     raise PlanError(f"operation {op.out!r}: no ideal form of {op.kind}")
 
 

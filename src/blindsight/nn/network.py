@@ -2,7 +2,8 @@
 
 Both parties build a `Network` from the same plan and call `run` with their share of the pixels and their half of a material slot; they walk
 the operations in step. Linear operations re-base their input first (DESIGN section 4, "Online"): the helper sends x_H - r, the cloud adds
-its share and holds x - r, which r, uniform and used once, hides perfectly; every linear reader of a tensor shares that opening. In a concealed plan x - r is opened to both (`nn.concealed`).
+its share and holds x - r, which r, uniform and used once, hides perfectly; every linear reader of a tensor shares that opening.
+In a concealed plan x - r is opened to both (`nn.concealed`).
 
 Adversary: either server, semi-honest. In a linear operation the cloud sees x - r only and the helper nothing; non-linear operations are the
 functionalities of `blindsight.mpc`, each with its own argument. Source: Delphi (USENIX Security 2020, section 4) for masks made offline;

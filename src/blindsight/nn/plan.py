@@ -20,10 +20,13 @@ from .ops import (
     MAX_ELEMENTS,
     MAX_SCALE,
     Add,
+    Clip,
     Concat,
     Conv2d,
     Input,
+    LeakyRelu,
     Linear,
+    Lut,
     MaxPool,
     Op,
     Output,
@@ -36,15 +39,19 @@ from .ops import (
     WeightedOp,
     op_from_json,
     op_to_json,
+    smooth_table,
 )
 
 __all__ = [
     "KINDS",
     "Add",
+    "Clip",
     "Concat",
     "Conv2d",
     "Input",
+    "LeakyRelu",
     "Linear",
+    "Lut",
     "MaxPool",
     "Op",
     "Output",
@@ -59,12 +66,14 @@ __all__ = [
     "WeightedOp",
     "canonical",
     "load_plan",
+    "smooth_table",
 ]
 
 FORMAT, VERSION = "blindsight-plan", 1
 PIXEL_FORMATS = {"gray8": 1, "rgb888": 3}
 REVEALS = ("top1", "topk", "logits", "probabilities")
 DEPLOYMENTS = ("cloud-owned", "concealed")
+PROBABILITY_SCALE = 14  # of probabilities, by F_Softmax
 MAX_BYTES, MAX_OPS = 1 << 24, 4096
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TENSOR = re.compile(r"[A-Za-z0-9_.]{1,128}")
@@ -120,6 +129,11 @@ class Plan:
             limits[0] <= self.reveal.k <= limits[1],
             f"reveal k = {self.reveal.k} does not fit {self.reveal.mode}",
         )
+        _require(
+            self.reveal.mode != "probabilities"
+            or (2 <= self.classes <= 4096 and 6 <= self.output_scale <= 26),
+            "probabilities need 2 to 4096 logits of scale 6 to 26",
+        )
         _require(self.deployment in DEPLOYMENTS, f"deployment must be one of {', '.join(DEPLOYMENTS)}")
 
     @property
@@ -131,6 +145,11 @@ class Plan:
     def output_scale(self) -> int:
         """Scale of the logits."""
         return self.ops[-1].scale
+
+    @property
+    def result_scale(self) -> int:
+        """Scale of the revealed numbers: the logits', or the probabilities'; 0 for class indices."""
+        return {"logits": self.output_scale, "probabilities": PROBABILITY_SCALE}.get(self.reveal.mode, 0)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

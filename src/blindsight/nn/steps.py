@@ -12,17 +12,23 @@ import numpy as np
 
 from blindsight.channel import Channel
 from blindsight.mpc.argmax import ArgMax, TopK
+from blindsight.mpc.clip import Clip as SecureClip
 from blindsight.mpc.maxpool import MaxPool as SecureMaxPool
 from blindsight.mpc.relu import ReLU
 from blindsight.mpc.session import Session
+from blindsight.mpc.smooth import LeakyReLU
+from blindsight.mpc.softmax import Softmax
 from blindsight.mpc.trunc import TruncateExtend
 from blindsight.nn import linear
 from blindsight.nn.concealed import online_wide
 from blindsight.nn.geometry import patches, window_indices
 from blindsight.nn.ops import (
     Add,
+    Clip,
     Concat,
     Input,
+    LeakyRelu,
+    Lut,
     MaxPool,
     Op,
     Output,
@@ -32,7 +38,7 @@ from blindsight.nn.ops import (
     Trunc,
     WeightedOp,
 )
-from blindsight.nn.plan import Plan
+from blindsight.nn.plan import PROBABILITY_SCALE, Plan
 from blindsight.ot.correlations import Correlations, Draw
 
 
@@ -193,22 +199,30 @@ def functionality(op: Op, source: Op) -> Functionality:
         channels, height, width = source.shape
         windows = window_indices((channels, height, width), op.kernel, op.stride, op.padding)
         return SecureMaxPool(op.f, op.m, op.relu, windows)
+    if isinstance(op, Clip):
+        return SecureClip(op.f, op.m, op.low, op.high)
+    if isinstance(op, LeakyRelu):
+        return LeakyReLU(op.f, op.m, op.slope / 2.0**op.bits, op.bits)
+    if isinstance(op, Lut):
+        return op.table(source)
     raise PlanError(f"operation {op.out!r}: no protocol for {op.kind}; upgrade blindsight")
 
 
 class OutputStep:
-    """The reveal. `top1`, `topk`: shares of indices; `logits`: the shares of the logits as they are."""
+    """The reveal. `top1`, `topk`: shares of indices; `logits`: the shares of the logits as they are; `probabilities`:
+    shares of their softmax. Each server follows its own copy of the plan.
+    """
 
     def __init__(self, op: Output, plan: Plan) -> None:
         self.op, mode = op, plan.reveal.mode
         if mode == "top1":
-            self.rank: ArgMax | TopK | None = ArgMax(op.size)
+            self.rank: ArgMax | TopK | Softmax | None = ArgMax(op.size)
         elif mode == "topk":
             self.rank = TopK(op.size, plan.reveal.k)
         elif mode == "logits":
             self.rank = None
         else:
-            raise PlanError(f"reveal mode {mode!r} is not available: use top1, topk or logits")
+            self.rank = Softmax(op.size, op.scale, PROBABILITY_SCALE)
 
     def draws(self) -> list[Draw]:
         return self.rank.draws(1) if self.rank else []
@@ -228,6 +242,9 @@ STEPS: dict[str, type] = {
     "relu": SecureStep,
     "trunc": SecureStep,
     "max_pool": SecureStep,
+    "clip": SecureStep,
+    "leaky_relu": SecureStep,
+    "lut": SecureStep,
     "output": OutputStep,
 }
 assert Input.kind not in STEPS  # its share is what `Network.run` is given
