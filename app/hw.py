@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="hw")
     _known(group)
     _board(group)
+    _hil(group)
 
 
 def _known(group: typer.Typer) -> None:
@@ -163,6 +164,51 @@ def _board(group: typer.Typer) -> None:
             raise LinkError(
                 f"{port}: no {until} within {seconds:g} s: read the events above; `blindsight hw selftest {port}`"
             )
+
+
+def _hil(group: typer.Typer) -> None:
+    @group.command("hil")
+    def hil(
+        body: Annotated[
+            str,
+            typer.Option(
+                help="unix, qemu-m4, qemu-m7, qemu-rv32, qemu-xtensa, serial:PORT, rfc2217://..., map"
+            ),
+        ] = "",
+        hardware_map: Annotated[
+            Path | None, typer.Option(help="YAML file of the bench", dir_okay=False)
+        ] = None,
+        metrics: Annotated[Path, typer.Option(help="JSONL file to append to", dir_okay=False)] = Path(
+            "hil.jsonl"
+        ),
+        deploy: Annotated[bool, typer.Option("--deploy", help="real boards may be written to")] = False,
+        plot: Annotated[
+            Path | None, typer.Option(help="PNG: against the last run and the published figures")
+        ] = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Run the device tests on boards, real or emulated: one table."""
+        from blindsight.hw.hil import run as suite
+
+        got = suite.run(body, hardware_map, metrics, deploy)
+        why = suite.verdict(got["bodies"])
+        if as_json:
+            typer.echo(json.dumps(got))
+        else:
+            table = Table("body", "passed", "failed", "skipped", "quarantined")
+            for name, row in got["bodies"].items():
+                table.add_row(name, *(str(row[k]) for k in ("passed", "failed", "skipped", "quarantined")))
+            Console().print(table)
+            table = Table("body", "metric", "median", "spread", "against last run", "against published")
+            for r in got["metrics"]:
+                values = (f"{r['median']:g} {r['unit']}".removesuffix(" 1"), f"{r['spread']:g}")
+                changes = (suite.change(r["median"], r[k]) for k in ("last", "model"))
+                table.add_row(r["body"], r["metric"], *values, *changes)
+            Console().print(table)
+        if plot is not None:
+            suite.plot(got["metrics"], plot)
+        if why:
+            raise suite.HilError(why)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -77,9 +77,9 @@ class EmulatedBoard:
         )  # fmt: skip
         self._busy = False
 
-    def _end_process(self) -> int:
+    def _end_process(self, kill: bool = False) -> int:
         process = self._process
-        if process.poll() is None:
+        if kill:
             process.kill()
         status = process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
@@ -93,7 +93,7 @@ class EmulatedBoard:
                 pass
         finally:
             self.plugged = False
-            self._end_process()
+            self._end_process(kill=True)
             for fd in (self._master, self._slave, self._wake, self._waker):
                 os.close(fd)
 
@@ -124,7 +124,7 @@ class EmulatedBoard:
 
     def _ended(self) -> bool:
         """The process is gone: a soft reset starts it again, anything else is a crash that resets as well."""
-        self._start(SOFT_RESETS.get(self._process.wait(), "idle"))
+        self._start(SOFT_RESETS.get(self._end_process(), "idle"))
         return True
 
     def _to_board(self, data: bytes) -> bool:

@@ -1,6 +1,6 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
-# ruff: noqa: SIM105, UP031, B905
+# ruff: noqa: B905
 """Ed25519 verification (RFC 8032, section 5.1.7) in plain Python, small enough for a board.
 
 Public inputs only, so nothing here is constant-time; never use it to sign. Cofactorless check [S]B = R + [k]A with S

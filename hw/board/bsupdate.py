@@ -1,6 +1,6 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
-# ruff: noqa: SIM105, UP031, B905
+# ruff: noqa: UP031
 """Accepts a new version of the application on the board: signature, counter and every file, then puts it on trial.
 
 Adversary: whoever carries or stores the package on its way (a download, a technician's laptop). Assumption: Ed25519

@@ -1,6 +1,6 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
-# ruff: noqa: SIM105, UP031, B905
+# ruff: noqa: SIM105
 """Run on the board: put staged files into place, or do nothing when one of them is not what was sent.
 
 ARGS: `copies` [from, to], `hashes` {path: SHA-256} that must hold after the copies, `remove` paths, `moves` [from, to]

@@ -1,6 +1,6 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
-# ruff: noqa: SIM105, UP031, B905
+# ruff: noqa: SIM105
 """Run on the board: what it is, and SHA-256 of the files under ARGS["folders"] and of ARGS["files"]."""
 
 import binascii

@@ -1,6 +1,6 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
-# ruff: noqa: SIM105, UP031, B905
+# ruff: noqa: SIM105, UP031
 """main.py of a board with two application slots, /a and /b: runs the one in use, tries a new one, goes back.
 
 /app.json: {"active": "a", "version", "counter", "trial": {"slot", "version", "counter", "tries"} or absent}. A version on

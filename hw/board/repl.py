@@ -1,6 +1,5 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
-# ruff: noqa: SIM105, UP031, B905
 """Makes the MicroPython unix port a board on a serial line: `micropython repl.py ROOT raw|main|idle`.
 
 ROOT becomes the file system `/`. Standard input and output speak the raw REPL that mpremote speaks. A soft reset ends

@@ -1,6 +1,6 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
-# ruff: noqa: SIM105, UP031, B905
+# ruff: noqa: UP031
 """Run on the board: known answers of every mode, time and heap of each stage, state of the random source.
 
 ARGS: `slot` in use, `known` {mode: SHA-256 of the bytes}. Keys and seed are public test values; nothing of /bs is used
