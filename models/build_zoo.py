@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from .load import load_module
 from .train import RECIPES, read_packs
 
 CALIBRATION = 512
+# Bits of weights and activations. For CIFAR-10 one step more than `auto` finds: 99.9 % agreement instead of 99.6 %.
+WIDTHS: dict[str, tuple[int | Literal["auto"], int | Literal["auto"]]] = {"cifar": (12, 14)}
 PICTURES = {"mnist": 500, "fashion": 500, "cifar": 200}
 
 
@@ -36,6 +39,7 @@ def build(name: str, data: Path, trained: Path | None) -> str:
         save_file({k: v.contiguous() for k, v in state.items()}, weights)
     module = load_module(f"{recipe.factory.__module__}:{recipe.factory.__name__}", weights)
     calibration, _ = read_packs(data, recipe.files, "train")
+    bits, m = WIDTHS.get(name, ("auto", "auto"))
     compiled = compile_model(
         module,
         calibration[:CALIBRATION],
@@ -43,7 +47,8 @@ def build(name: str, data: Path, trained: Path | None) -> str:
         mean=recipe.mean,
         std=recipe.std,
         labels=zoo.LABELS[name],
-        m="auto",
+        weight_bits=bits,
+        m=m,
     )
     compiled.save(zoo.HERE / f"{name}.bsm")
     x, y = read_packs(data, (recipe.test_file,), "test")
