@@ -12,6 +12,7 @@ import typer
 
 COMMANDS = (
     "infer",
+    "eval",
     "compile",
     "material",
     "demo_show",
