@@ -24,6 +24,7 @@ import numpy as np
 
 from blindsight.app.children import Child, DeviceProcess, Events, free_port
 from blindsight.app.demo_report import Options, Picture, Report
+from blindsight.app.modelfile import find_model, split_files
 from blindsight.app.site import BrokerAddress, Site
 from blindsight.app.tap import Tap
 from blindsight.models import zoo
@@ -57,6 +58,21 @@ def load_pictures(model: Model, path: Path, count: int) -> tuple[np.ndarray, np.
     return x, y
 
 
+def _files(model: str) -> tuple[Path, Path]:
+    """(what is installed, what holds the float reference): a zoo name, M.bsm, or the folder of a split
+    model.
+    """
+    path = find_model(model)
+    if not path.is_dir():
+        return path, path
+    owner = split_files(path)[2]
+    if owner is None:
+        raise DemoError(
+            f"{path}: the owner's file is missing; without it there is no float network to compare with"
+        )
+    return path, owner
+
+
 def find_micropython(path: str) -> str:
     """The MicroPython unix port, its version checked."""
     beside = Path(sys.executable).with_name("micropython")
@@ -87,8 +103,8 @@ class Demo:
         if not (FIRMWARE / "main.py").is_file():
             raise DemoError(f"no firmware in {FIRMWARE}: run the demo from a checkout (`make demo`)")
         try:
-            self.path = Path(options.model) if options.model.endswith(".bsm") else zoo.path(options.model)
-            self.model = Model.load(self.path)
+            self.path, owner = _files(options.model)
+            self.model = Model.load(owner)
             x, y = load_pictures(self.model, zoo.pictures(self.model.plan.name), options.images)
         except (KeyError, PlanError) as error:
             raise DemoError(str(error.args[0])) from None

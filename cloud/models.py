@@ -1,10 +1,11 @@
 """The cloud's models by name: add, activate, roll back.
 
-A folder: `<name>/<version>.bsm`, version = SHA-256 of the file in hex, and `<name>/active.json`, the list of
-activations. Devices carry a plan hash, not a version: a manifest is served by the latest activated version of
-that name with that plan hash, so retrained weights under the same plan go live at once, and devices of an
-older plan are still served while its version is in the list. Rolling back drops the last activation. Only the
-cloud reads these files; weights never leave.
+A folder: `<name>/<version>.bsm` (or `.share`: the cloud's share of a concealed model), version = SHA-256 of
+the file (of the split) in hex, and `<name>/active.json`, the list of activations. Devices carry a plan hash,
+not a version: a manifest is served by the latest activated version of that name with that plan hash, so
+retrained weights under the same plan go live at once, and devices of an older plan are still served while its
+version is in the list. Rolling back drops the last activation. Only the cloud reads these files; weights
+never leave.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from pathlib import Path
 
 from blindsight.nn.model import Model
 from blindsight.nn.plan import Plan, PlanError
+from blindsight.nn.shares import ModelShare
 from blindsight.offline.cursor import write_durably
+from blindsight.service.engine import split_version
 from blindsight.wire import WireError, keys
+
+SHARE = ".share"
 
 
 class ModelError(Exception):
@@ -33,9 +38,9 @@ class Version:
     plan_hash: bytes
     path: Path
 
-    def load(self) -> Model:
-        """Plan and weights, checked."""
-        return Model.load(self.path)
+    def load(self) -> Model | ModelShare:
+        """Plan and weights, or this server's share of them, checked."""
+        return ModelShare.load(self.path, 0) if self.path.suffix == SHARE else Model.load(self.path)
 
 
 class Registry:
@@ -51,14 +56,17 @@ class Registry:
         """Installs a model file under the name its plan carries; does not activate it."""
         try:
             data = file.read_bytes()
-            plan = Model.from_bytes(data).plan
+            if file.suffix == SHARE:
+                share = ModelShare.load(file, 0)
+                plan, digest, suffix = share.plan, split_version(share.split), SHARE
+            else:
+                plan, digest, suffix = Model.from_bytes(data).plan, hashlib.sha256(data).digest(), ".bsm"
             name = keys.check_model(plan.name)
         except OSError as error:
             raise ModelError(f"{file}: {error.strerror}") from None
         except (PlanError, WireError) as error:
-            raise ModelError(f"{file}: {error}") from None
-        digest = hashlib.sha256(data).digest()
-        target = self._folder / name / f"{digest.hex()}.bsm"
+            raise ModelError(str(error) if str(file) in str(error) else f"{file}: {error}") from None
+        target = self._folder / name / f"{digest.hex()}{suffix}"
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not target.exists():
             write_durably(target, data)
@@ -88,7 +96,8 @@ class Registry:
     def versions(self, name: str) -> list[Version]:
         """Everything installed under a name."""
         folder = self._folder / keys.check_model(name)
-        return [self._version(name, p.stem) for p in sorted(folder.glob("*.bsm"))]
+        files = sorted([*folder.glob("*.bsm"), *folder.glob(f"*{SHARE}")])
+        return [self._version(name, p.stem) for p in files]
 
     def active(self, name: str) -> Version:
         """The version in use."""
@@ -102,9 +111,7 @@ class Registry:
         out: dict[str, dict[bytes, Version]] = {}
         for name in self.names():
             for version in self._active(name):
-                if (
-                    self._folder / name / f"{version}.bsm"
-                ).is_file():  # a removed file ends that version alone
+                if self._file(name, version).is_file():  # a removed file ends that version alone
                     found = self._version(name, version)
                     out.setdefault(name, {})[found.plan_hash] = found
         return out
@@ -117,11 +124,15 @@ class Registry:
         return self._plans[path]
 
     def _version(self, name: str, version: str) -> Version:
-        path = self._folder / name / f"{version}.bsm"
+        path = self._file(name, version)
         if not path.is_file():
             raise ModelError(f"model {name}: version {version[:12]} is not installed any more")
         found = Version(name, bytes.fromhex(version), b"", path)
         return Version(name, found.id, self.plan(found).hash, path)
+
+    def _file(self, name: str, version: str) -> Path:
+        share = self._folder / name / f"{version}{SHARE}"
+        return share if share.is_file() else share.with_suffix(".bsm")
 
     def _active(self, name: str) -> list[str]:
         try:

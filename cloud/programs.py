@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from blindsight.cloud.models import Version
+from blindsight.cloud.own_key import concealed_side
 from blindsight.nn.linear import CloudSide
 from blindsight.nn.network import Network
+from blindsight.nn.shares import ModelShare
+from blindsight.offline.make import LinearSide
 from blindsight.service.engine import Program
 
 
@@ -19,7 +22,11 @@ class Programs:
         """The program of an installed version."""
         if version.id not in self._loaded:
             model = version.load()
-            network = Network(model.plan, model.ints, self._threads)
-            linear = CloudSide(model.plan, model.ints, threads=self._threads)
+            if isinstance(model, ModelShare):
+                network = Network(model.plan, model.tensors, self._threads)
+                linear: LinearSide = concealed_side(model.plan, model.tensors, self._threads)
+            else:
+                network = Network(model.plan, model.ints, self._threads)
+                linear = CloudSide(model.plan, model.ints, threads=self._threads)
             self._loaded[version.id] = Program(version.name, version.id, network, linear)
         return self._loaded[version.id]

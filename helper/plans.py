@@ -1,11 +1,17 @@
-"""The public plans the helper works on: `*.plan.json` in one folder. A file that holds weights is refused."""
+"""The public plans the helper works on: `*.plan.json` in one folder. A file that holds weights is refused.
+
+Of a concealed model the helper holds its share of the weights too, `<version>.share`: uniform without the
+cloud's.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from blindsight.nn.plan import Plan, PlanError, load_plan
+from blindsight.nn.shares import ModelShare
 from blindsight.offline.cursor import write_durably
+from blindsight.service.engine import split_version
 from blindsight.wire import WireError, keys
 
 
@@ -30,6 +36,19 @@ class Plans:
                 out.setdefault(plan.name, {})[plan.hash] = plan
         return out
 
+    def share(self, version: bytes) -> Path:
+        """Where the helper's share of this version of a concealed model lies."""
+        return self._folder / f"{version.hex()}.share"
+
+    def add_share(self, file: Path) -> Plan:
+        """Installs the helper's share of a concealed model, and its plan."""
+        share = ModelShare.load(file, 1)
+        keys.check_model(share.plan.name)
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(self.share(split_version(share.split)), file.read_bytes())
+        self._write(share.plan)
+        return share.plan
+
     @property
     def faults(self) -> list[str]:
         """What was wrong with the files that `serving` left out."""
@@ -40,9 +59,12 @@ class Plans:
         plan = load_plan(file)
         keys.check_model(plan.name)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._write(plan)
+        return plan
+
+    def _write(self, plan: Plan) -> None:
         target = self._folder / f"{plan.name}-{plan.hash.hex()[:16]}.plan.json"
         write_durably(target, plan.to_json().encode())
-        return plan
 
 
 def _read(path: Path) -> Plan | str:

@@ -95,7 +95,7 @@ class HelperService:
             engine = self._make_engine(channel, pair)
             key_store = Keys(self._master, self._config.database)
             store = Store(self._config.database)
-            load = self._load or Programs(self._config.threads)
+            load = self._load or Programs(self._config.threads, self._plans)
             worker = Worker(
                 channel, engine, self._config, self._plans, key_store, store, self._shares, load, self.metrics,
                 self._log,

@@ -140,9 +140,9 @@ class Worker:
         plan = self._plan(request.model, request.plan_hash)
         checked = check(request, plan, data, polys, self._keys, self._store, self._config.limits)
         assert plan is not None  # `check` refuses otherwise
+        program = self._load(plan, request.version)
         self._channel.send_control(jobs.ACCEPT)
         pixels, base = _open(checked, polys)
-        program = self._load(plan, request.version)
         share = self._engine.run(program, checked.manifest.mode, request.slot, pixels)
         reveal = Reveal.named(plan.reveal.mode)  # the helper's own copy decides what the device sees
         context = Context(

@@ -16,6 +16,7 @@ import service_kit as kit
 from blindsight import _device
 from blindsight.app import certificates
 from blindsight.app.demo import Demo, DemoError, Options, find_micropython, parse_broker
+from blindsight.app.split import split_into
 from blindsight.he import ingest
 from blindsight.helper.keys import read_master
 from blindsight.models import zoo
@@ -51,6 +52,20 @@ def test_the_other_modes(tmp_path: Path, mode: str) -> None:
     code, report, errors = run(tmp_path, "--ingest", mode, "--images", "4", "--model", "fashion")
     assert code == 0, errors
     assert report["answered"] == report["agree"] == 4
+
+
+def test_a_concealed_model(tmp_path: Path) -> None:
+    """Neither server has the weights: each holds a share, and the labels are the owner's float network's."""
+    split_into(zoo.path("mnist"), tmp_path / "split")
+    code, report, errors = run(
+        tmp_path, "--images", "4", "--model", str(tmp_path / "split"), "--keep", str(tmp_path / "kept")
+    )
+    assert code == 0, errors
+    assert report["answered"] == report["agree"] == 4
+    assert not list((tmp_path / "kept").rglob("*.bsm"))
+    cloud, helper = (list((tmp_path / "kept" / "site" / who).rglob("*.share")) for who in ("cloud", "helper"))
+    assert len(cloud) == len(helper) == 1 and cloud[0].name == helper[0].name
+    assert cloud[0].read_bytes() != helper[0].read_bytes()
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 import service_kit as kit
 
 from blindsight.app.site import BrokerAddress, Site, SiteError
+from blindsight.app.split import split_into
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.models import ModelError, Registry
 from blindsight.helper.config import HelperConfig
@@ -216,6 +217,38 @@ def test_registry(tmp_path: Path) -> None:
     with pytest.raises(ModelError):
         registry.add(tmp_path / "a" / "toy.plan.json")
     assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "models").rglob("*.bsm"))
+
+
+def test_shares_of_a_concealed_model(tmp_path: Path) -> None:
+    """Both servers name a split alike; a server takes its own share and no other, the helper runs no split
+    it lacks.
+    """
+    from blindsight.cloud.programs import Programs as CloudPrograms
+    from blindsight.helper.programs import Programs as HelperPrograms
+    from blindsight.wire.jobs import Refused
+
+    source = kit.toy_model(tmp_path / "m")
+    one, two = (split_into(source, tmp_path / name) for name in ("one", "two"))
+    registry, plans = Registry(tmp_path / "models"), Plans(tmp_path / "plans")
+    version = registry.add(Path(one["cloud"]))
+    registry.activate("toy", version.id.hex())
+    plan = plans.add_share(Path(one["helper"]))
+    assert registry.serving() == {"toy": {plan.hash: version}} and plans.serving() == {
+        "toy": {plan.hash: plan}
+    }
+    ours, theirs = CloudPrograms(1)(version), HelperPrograms(1, plans)(plan, version.id)
+    assert ours.plan.hash == theirs.plan.hash and ours.version == theirs.version
+    other = registry.add(Path(two["cloud"]))
+    assert other.plan_hash == version.plan_hash and other.id != version.id
+    with pytest.raises(Refused, match="no share of this split"):
+        HelperPrograms(1, plans)(plan, other.id)
+    plans.share(other.id).write_bytes(plans.share(version.id).read_bytes())
+    with pytest.raises(Refused, match="another plan or split"):
+        HelperPrograms(1, plans)(plan, other.id)
+    with pytest.raises(ModelError, match="the share of the helper"):
+        registry.add(Path(one["helper"]))
+    with pytest.raises(PlanError, match="the share of the cloud"):
+        plans.add_share(Path(one["cloud"]))
 
 
 def test_the_helper_takes_plans_and_no_weights(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ of a run: after any error the connection is dropped and the next attempt takes n
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +35,13 @@ Share = np.ndarray
 def ingest_kind(mode: Mode) -> str:
     """How the pixels of a mode are shared when they arrive: `mask` (10-bit shares) or `xor` (bytes)."""
     return "xor" if mode is Mode.AES else "mask"
+
+
+def split_version(split: str) -> bytes:
+    """The version of a concealed model's weights, 32 bytes: both servers get it from the `split` of their
+    share.
+    """
+    return hashlib.sha256(b"blindsight/1 split" + bytes.fromhex(split)).digest()
 
 
 @dataclass(frozen=True)
