@@ -273,9 +273,9 @@ void bind_ntt(nb::module_ &m) {
             std::vector<u64> sums(polys * half);
             const nb::gil_scoped_release release;
             if (pairs)
-                k.mac2(n, sums.data(), true, x.data(), y.data(), row, x.size());
+                k.mac2(n, bs::row_words(n), sums.data(), true, x.data(), y.data(), row, x.size());
             else
-                k.mac1(n, sums.data(), true, x.data(), y.data(), x.size());
+                k.mac1(n, bs::row_words(n), sums.data(), true, x.data(), y.data(), x.size());
             for (std::size_t p = 0; p < polys; ++p) k.settle(t, sums.data() + p * half, out.data() + p * n);
         },
         "n"_a, "q"_a, "a"_a, "b"_a, "out"_a,

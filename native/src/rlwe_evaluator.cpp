@@ -10,7 +10,11 @@
 namespace bs {
 namespace {
 
-constexpr std::size_t kTile = 8;  // weight polynomials transformed at a time: 128 KiB at N = 2048, which stays in L2
+// How the products of one call are cut so that each cache serves what it can hold. kTerms products are added up in
+// registers. Where several sets of inputs use the same weights, the transformed weights of kAnswers answers (at most
+// kTransformed polynomials) meet kSets sets, one stretch of coefficients after the other: kStretch words of a set's
+// rows, which stay in L2 for all of these answers.
+constexpr std::size_t kTerms = 8, kAnswers = 4, kSets = 16, kStretch = 32768, kTransformed = 256;
 
 // row += e mod q, for |e| < q
 inline __attribute__((always_inline)) void add_small_loop(u64 q, const std::int32_t *e, u64 *row, std::size_t n) {
@@ -84,77 +88,98 @@ void LinearRing::prepare(const Weights &weights, u64 *out, unsigned threads) con
 void LinearRing::answer(const u64 *public_key, const u64 *ciphers, const std::int32_t *uses, std::size_t sets,
                         const Weights &weights, const Listed &listed, const std::uint8_t *seed, std::uint8_t *answers,
                         std::uint32_t *shares, unsigned threads) const {
-    const RingKernels &k = ring_kernels();
-    const Places at_answer = places(listed);
-    const std::size_t sum_words = 2 * std::size_t{k.planes} * row();  // one prime's sums of both polynomials
-    // few answers and many sets: the sets are divided too, at the price of transforming the weights once a part
-    const std::size_t parts = std::min<std::size_t>(
-        sets, weights.answers == 0 ? 1 : (std::max(1u, threads) + weights.answers - 1) / weights.answers);
-    in_parallel(weights.answers * parts, threads, [&](std::size_t begin, std::size_t end) {
-        std::vector<std::int32_t> dense(n_);
-        std::vector<u64> tile(weights.prepared != nullptr ? 0 : kTile * padded_words());
-        std::vector<u64> sums((sets + parts - 1) / parts * primes() * sum_words);
-        const u64 *w[kTile], *c[kTile];
-        for (std::size_t task = begin; task < end; ++task) {
-            const std::size_t a = task / parts, part = task % parts, first_set = sets * part / parts,
-                              last_set = sets * (part + 1) / parts;
-            for (std::size_t u = 0; u < weights.uses; u += kTile) {
-                const std::size_t terms = std::min(kTile, weights.uses - u);
-                const u64 *base = weights.prepared != nullptr
-                                      ? weights.prepared + (a * weights.uses + u) * padded_words()
-                                      : tile.data();
-                if (weights.prepared == nullptr)
-                    for (std::size_t i = 0; i < terms; ++i)
-                        weight(weights, a, u + i, dense.data(), tile.data() + i * padded_words());
-                for (std::size_t g = first_set; g < last_set; ++g)
-                    for (unsigned l = 0; l < primes(); ++l) {
-                        for (std::size_t i = 0; i < terms; ++i) {
-                            w[i] = base + i * padded_words() + l * row();
-                            c[i] = ciphers +
-                                   2 * static_cast<std::size_t>(uses[g * weights.uses + u + i]) * padded_words() +
-                                   l * row();
-                        }
-                        k.mac2(n_, sums.data() + ((g - first_set) * primes() + l) * sum_words, u == 0, w, c,
-                               padded_words(), terms);
-                    }
-            }
-            for (std::size_t g = first_set; g < last_set; ++g) {
-                const std::size_t i = g * weights.answers + a;
-                u64 *sum = sums.data() + (g - first_set) * primes() * sum_words;
-                // the encryption of zero under the owner's public key: u (b, a) joins the sums, e0 and e1 follow
-                Scratch<std::int32_t> small(n_);
-                Scratch<u64> transformed(n_);
-                Stream stream(seed, static_cast<std::uint32_t>(Purpose::kZeroU), static_cast<std::uint32_t>(i));
-                sample_ternary(stream, small.data(), n_);
-                for (unsigned l = 0; l < primes(); ++l) {
-                    k.forward_i32(*tables_[l].tables, small.data(), transformed.data());
-                    const u64 *one = transformed.data(), *key = public_key + l * row();
-                    k.mac2(n_, sum + l * sum_words, weights.uses == 0, &one, &key, padded_words(), 1);
-                }
-                finish(sum, seed, static_cast<std::uint32_t>(i), listed.coefficients + listed.first[i], listed.count[i],
-                       answers + at_answer.bytes[i], shares + at_answer.shares[i]);
-            }
-        }
+    const Call call{public_key, ciphers, uses, weights, listed, seed, answers, shares, places(listed)};
+    // with fewer answers than threads the sets are divided, at the price of transforming the weights once a thread
+    const bool by_sets = weights.answers < threads && weights.answers < sets;
+    in_parallel(by_sets ? sets : weights.answers, threads, [&](std::size_t begin, std::size_t end) {
+        if (by_sets)
+            answer_part(call, 0, weights.answers, begin, end);
+        else
+            answer_part(call, begin, end, 0, sets);
     });
 }
 
-// e0, e1, R, rounding, packing.
-void LinearRing::finish(const u64 *sums, const std::uint8_t *seed, std::uint32_t index, const std::int32_t *listed,
-                        std::size_t listed_count, std::uint8_t *packed, std::uint32_t *shares) const {
+// Answers [a0, a1) to sets [g0, g1).
+void LinearRing::answer_part(const Call &call, std::size_t a0, std::size_t a1, std::size_t g0, std::size_t g1) const {
+    const Weights &weights = call.weights;
+    const std::size_t used = weights.uses, words = used * padded_words();
+    const bool shared = g1 - g0 > 1 && used != 0;
+    const std::size_t block = shared ? std::min(a1 - a0, std::clamp<std::size_t>(kTransformed / used, 1, kAnswers)) : 1;
+    const std::size_t group = std::min(kSets, g1 - g0);
+    std::size_t stretch = n_;
+    while (shared && stretch > 64 && stretch * used > kStretch) stretch /= 2;
+    std::vector<std::int32_t> dense(n_);
+    std::vector<u64> transformed(weights.prepared != nullptr ? 0 : block * words);
+    std::vector<u64> all_sums(block * group * sum_words());
+    for (std::size_t a = a0; a < a1; a += block) {
+        const std::size_t together = std::min(block, a1 - a);
+        const u64 *w = weights.prepared != nullptr ? weights.prepared + a * words : transformed.data();
+        if (weights.prepared == nullptr)
+            for (std::size_t i = 0; i < together * used; ++i)
+                weight(weights, a + i / used, i % used, dense.data(), transformed.data() + i * padded_words());
+        for (std::size_t g = g0; g < g1; g += group) {
+            const std::size_t end = std::min(g + group, g1);
+            const auto sums = [&](std::size_t set, std::size_t i) {
+                return &all_sums[(i * group + set - g) * sum_words()];
+            };
+            for (unsigned l = 0; l < primes(); ++l)
+                for (std::size_t first = 0; first < n_; first += stretch)
+                    for (std::size_t set = g; set < end; ++set)
+                        for (std::size_t i = 0; i < together; ++i)
+                            products(call, set, l, first, stretch, w + i * words, sums(set, i));
+            for (std::size_t set = g; set < end; ++set)
+                for (std::size_t i = 0; i < together; ++i) finish(call, set * weights.answers + a + i, sums(set, i));
+        }
+    }
+}
+
+// Adds up one answer's products modulo one prime, a stretch of coefficients of them.
+void LinearRing::products(const Call &call, std::size_t set, unsigned prime, std::size_t first, std::size_t count,
+                          const u64 *transformed, u64 *sums) const {
+    const RingKernels &k = ring_kernels();
+    const std::size_t used = call.weights.uses, at = prime * row() + first;
+    const std::int32_t *inputs = call.uses + set * used;
+    u64 *sum = sums + prime * 2 * k.planes * row() + first;
+    const u64 *w[kTerms], *c[kTerms];
+    for (std::size_t u = 0; u < used; u += kTerms) {
+        const std::size_t terms = std::min(kTerms, used - u);
+        for (std::size_t i = 0; i < terms; ++i) {
+            w[i] = transformed + (u + i) * padded_words() + at;
+            c[i] = call.ciphers + 2 * static_cast<std::size_t>(inputs[u + i]) * padded_words() + at;
+        }
+        k.mac2(count, row(), sum, u == 0, w, c, padded_words(), terms);
+    }
+}
+
+// Answer `index` from its sums: the encryption of zero under the owner's public key, R, rounding, packing.
+void LinearRing::finish(const Call &call, std::size_t index, u64 *sums) const {
     const RingKernels &k = ring_kernels();
     const std::size_t half = std::size_t{k.planes} * row();  // words of one polynomial's sums
     const unsigned d0 = q_bits_ - c0_bits_, d1 = q_bits_ - c1_bits_;
-    Scratch<std::int32_t> e(n_);
-    Scratch<u64> poly(poly_words()), mask(listed_count * primes()), masked(listed_count * primes());
-    const auto polynomial = [&](unsigned which, Purpose error) {
-        Stream stream(seed, static_cast<std::uint32_t>(error), index);
-        sample_error(stream, e.data(), n_);
+    const auto stream_index = static_cast<std::uint32_t>(index);
+    const std::int32_t *listed = call.listed.coefficients + call.listed.first[index];
+    const std::size_t count = call.listed.count[index];
+    std::uint8_t *packed = call.answers + call.places.bytes[index];
+    std::uint32_t *shares = call.shares + call.places.shares[index];
+    Scratch<std::int32_t> small(n_);
+    Scratch<u64> poly(poly_words()), mask(count * primes()), masked(count * primes());
+
+    Stream ternary(call.seed, static_cast<std::uint32_t>(Purpose::kZeroU), stream_index);
+    sample_ternary(ternary, small.data(), n_);
+    for (unsigned l = 0; l < primes(); ++l) {  // u (b, a) joins the sums
+        k.forward_i32(*tables_[l].tables, small.data(), poly.data());
+        const u64 *u = poly.data(), *key = call.public_key + l * row();
+        k.mac2(n_, row(), sums + 2 * l * half, call.weights.uses == 0, &u, &key, padded_words(), 1);
+    }
+    const auto polynomial = [&](unsigned which, Purpose error) {  // .. and e0, e1 their coefficients
+        Stream stream(call.seed, static_cast<std::uint32_t>(error), stream_index);
+        sample_error(stream, small.data(), n_);
         for (unsigned l = 0; l < primes(); ++l) {
             const NttTables &t = *tables_[l].tables;
-            u64 *row = poly.data() + l * n_;
-            k.settle(t, sums + (2 * l + which) * half, row);
-            k.inverse(t, row, row);
-            add_small(t.modulus.q, e.data(), row, n_);
+            u64 *coefficients = poly.data() + l * n_;
+            k.settle(t, sums + (2 * l + which) * half, coefficients);
+            k.inverse(t, coefficients, coefficients);
+            add_small(t.modulus.q, small.data(), coefficients, n_);
         }
     };
 
@@ -166,16 +191,15 @@ void LinearRing::finish(const u64 *sums, const std::uint8_t *seed, std::uint32_t
     polynomial(0, Purpose::kZeroE0);
     for (unsigned l = 0; l < primes(); ++l) {
         const Modulus &q = tables_[l].tables->modulus;
-        Stream stream(seed, static_cast<std::uint32_t>(Purpose::kMask), index, l);
-        sample_uniform(q.q, stream, mask.data() + l * listed_count, listed_count);
-        for (std::size_t j = 0; j < listed_count; ++j)
-            masked[l * listed_count + j] =
-                q.add(poly[l * n_ + static_cast<std::size_t>(listed[j])], mask[l * listed_count + j]);
+        Stream stream(call.seed, static_cast<std::uint32_t>(Purpose::kMask), stream_index, l);
+        sample_uniform(q.q, stream, mask.data() + l * count, count);
+        for (std::size_t j = 0; j < count; ++j)
+            masked[l * count + j] = q.add(poly[l * n_ + static_cast<std::size_t>(listed[j])], mask[l * count + j]);
     }
     BitWriter c0(packed + packed_bytes(n_, c1_bits_));
-    for (std::size_t j = 0; j < listed_count; ++j) {
-        c0.put(join(masked.data(), j, listed_count) >> d0, c0_bits_);
-        shares[j] = 0u - scaled(join(mask.data(), j, listed_count));
+    for (std::size_t j = 0; j < count; ++j) {
+        c0.put(join(masked.data(), j, count) >> d0, c0_bits_);
+        shares[j] = 0u - scaled(join(mask.data(), j, count));
     }
     c0.finish();
 }

@@ -9,7 +9,7 @@ namespace {
 
 // out = a b, entry by entry
 void multiply(const RingKernels &k, const NttTables &t, const u64 *a, const u64 *b, u64 *scratch, u64 *out) {
-    k.mac1(t.n, scratch, true, &a, &b, 1);
+    k.mac1(t.n, row_words(t.n), scratch, true, &a, &b, 1);
     k.settle(t, scratch, out);
 }
 

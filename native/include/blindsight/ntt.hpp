@@ -46,12 +46,14 @@ struct RingKernels {
     // The same from signed coefficients, |x| < q and 2^31.
     void (*forward_i32)(const NttTables &, const std::int32_t *in, u64 *out);
     void (*inverse)(const NttTables &, const u64 *in, u64 *out);
-    // acc[p] (+)= sum over k < terms of weights[k] * ciphers[k][p], entry by entry, for the P polynomials of each
-    // cipher, which lie `stride` words apart.  fresh: start from zero.
-    void (*mac1)(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
-                 std::size_t terms);
-    void (*mac2)(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
-                 std::size_t stride, std::size_t terms);
+    // acc[p] (+)= sum over k < terms of weights[k] * ciphers[k][p], `count` entries (a multiple of 16), for one
+    // polynomial or for the two of each cipher, which lie `stride` words apart; `row`: words between planes of
+    // accumulators. fresh: start from zero.
+    void (*mac1)(std::size_t count, std::size_t row, u64 *acc, bool fresh, const u64 *const *weights,
+                 const u64 *const *ciphers, std::size_t terms);
+    void (*mac2)(std::size_t count, std::size_t row, u64 *acc, bool fresh, const u64 *const *weights,
+                 const u64 *const *ciphers, std::size_t stride, std::size_t terms);
+    // From accumulators row_words(N) apart.
     void (*settle)(const NttTables &, const u64 *acc, u64 *out);
 };
 

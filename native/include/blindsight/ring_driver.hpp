@@ -183,11 +183,10 @@ struct RingDriver {
 
     // P sums of products at once: each weight is loaded and prepared once for P polynomials.
     template <unsigned P>
-    static void accumulate(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
-                           std::size_t stride, std::size_t terms) {
+    static void accumulate(std::size_t count, std::size_t row, u64 *acc, bool fresh, const u64 *const *weights,
+                           const u64 *const *ciphers, std::size_t stride, std::size_t terms) {
         constexpr unsigned planes = A::planes;
-        const std::size_t row = row_words(n);
-        for (unsigned j = 0; j < n; j += lanes) {
+        for (std::size_t j = 0; j < count; j += lanes) {
             typename A::U sum[P][planes];
             for (unsigned p = 0; p < P; ++p)
                 for (unsigned l = 0; l < planes; ++l)
@@ -202,13 +201,13 @@ struct RingDriver {
         }
     }
 
-    static void mac1(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
-                     std::size_t terms) {
-        accumulate<1>(n, acc, fresh, weights, ciphers, 0, terms);
+    static void mac1(std::size_t count, std::size_t row, u64 *acc, bool fresh, const u64 *const *weights,
+                     const u64 *const *ciphers, std::size_t terms) {
+        accumulate<1>(count, row, acc, fresh, weights, ciphers, 0, terms);
     }
-    static void mac2(unsigned n, u64 *acc, bool fresh, const u64 *const *weights, const u64 *const *ciphers,
-                     std::size_t stride, std::size_t terms) {
-        accumulate<2>(n, acc, fresh, weights, ciphers, stride, terms);
+    static void mac2(std::size_t count, std::size_t row, u64 *acc, bool fresh, const u64 *const *weights,
+                     const u64 *const *ciphers, std::size_t stride, std::size_t terms) {
+        accumulate<2>(count, row, acc, fresh, weights, ciphers, stride, terms);
     }
 
     static void settle(const NttTables &tables, const u64 *acc, u64 *out) {

@@ -104,8 +104,22 @@ class LinearRing {
     u64 residue(u128 x, unsigned prime) const noexcept;  // x < 2^100
     std::uint32_t scaled(u128 v) const noexcept;         // round(2^32 v / q) mod 2^32
     void weight(const Weights &weights, std::size_t answer, std::size_t use, std::int32_t *dense, u64 *out) const;
-    void finish(const u64 *sums, const std::uint8_t *seed, std::uint32_t index, const std::int32_t *listed,
-                std::size_t listed_count, std::uint8_t *packed, std::uint32_t *shares) const;
+    // One call of answer().
+    struct Call {
+        const u64 *public_key, *ciphers;
+        const std::int32_t *uses;
+        const Weights &weights;
+        const Listed &listed;
+        const std::uint8_t *seed;
+        std::uint8_t *answers;
+        std::uint32_t *shares;
+        Places places;
+    };
+    std::size_t sum_words() const noexcept { return 2 * std::size_t{ring_kernels().planes} * padded_words(); }
+    void answer_part(const Call &call, std::size_t a0, std::size_t a1, std::size_t g0, std::size_t g1) const;
+    void products(const Call &call, std::size_t set, unsigned prime, std::size_t first, std::size_t count,
+                  const u64 *transformed, u64 *sums) const;
+    void finish(const Call &call, std::size_t index, u64 *sums) const;
 
     unsigned n_;
     std::vector<Prime> tables_;

@@ -22,8 +22,8 @@ int main(int argc, char** argv) {
     k.inverse(t, x.data(), out.data() + 2 * n);
     std::vector<const bs::u64*> weights, ciphers;
     for (unsigned i = 0; i < terms; ++i) weights.push_back(&a[i * row]), ciphers.push_back(&b[2 * i * row]);
-    k.mac2(n, sums.data(), true, weights.data(), ciphers.data(), row, 1);  // the rest is added to what is there
-    k.mac2(n, sums.data(), false, weights.data() + 1, ciphers.data() + 1, row, terms - 1);
+    k.mac2(n, row, sums.data(), true, weights.data(), ciphers.data(), row, 1);  // the rest is added to what is there
+    k.mac2(n, row, sums.data(), false, weights.data() + 1, ciphers.data() + 1, row, terms - 1);
     for (unsigned p = 0; p < 2; ++p) k.settle(t, &sums[p * half], &out[(3 + p) * n]);
     return std::fwrite(out.data(), 8, out.size(), stdout) == out.size() ? 0 : 4;
 }
