@@ -288,7 +288,7 @@ def _absorbs(r: Rewriter, op: FloatOp) -> bool:
         return True
     readers = r.consumers(op.out)
     return (
-        op.op in ("reshape", "affine", "relu", "max_pool")
+        op.op in ("reshape", "affine", "relu", "max_pool", "avg_pool")
         and bool(readers)
         and all(_absorbs(r, k) for k in readers)
     )

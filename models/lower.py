@@ -44,6 +44,17 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """Integer weights and bias of a layer, its accumulator, and how many of the wanted bits were lost to fit it."""
+
+    made: Value
+    weight: np.ndarray
+    bias: np.ndarray
+    lost: int
+    bound: float
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the report."""
 
@@ -196,26 +207,40 @@ class Lowering:
         x = self.values[op.inputs[0]]
         if x.error > 0 or self.bound(x)[0] >= WIDE:
             x = self.truncate(x)
-        lost = self._quantise(op, x)
-        if lost is not None:
-            if x.source is None and x.name not in {t.name for t in self.truncated.values()} and x.scale != 0:
-                x = self.truncate(x)
-                lost = self._quantise(op, x)
-            if lost is not None:
-                raise CompileError(
-                    f"layer {op.out!r}: accumulators of {lost:.4g} do not fit 2^29 with weights of 4 bits: train with "
-                    "weight decay or a batch norm after it, or calibrate with typical pictures"
-                )
+        fit = self._fit(op, x)
+        done = {t.name for t in self.truncated.values()}
+        if fit.lost > 0 and x.name not in done and self.bound(x)[0] >= 2.0 ** (self.settings.m - 1):
+            x = self.truncate(x)  # a narrower input leaves the weights their bits
+            fit = self._fit(op, x)
+        if fit.lost > self.settings.weight_bits - 4:
+            raise CompileError(
+                f"layer {op.out!r}: accumulators of {fit.bound:.4g} do not fit 2^29 with weights of 4 bits: train with "
+                "weight decay or a batch norm after it, or calibrate with typical pictures"
+            )
+        width = max(2, int(np.abs(fit.weight.astype(np.int32)).max(initial=0)).bit_length() + 1)
+        self.ints[f"{op.out}.weight"], self.ints[f"{op.out}.bias"] = fit.weight, fit.bias.astype(np.int32)
+        scale = fit.made.scale
+        common: dict[str, Any] = {
+            **{"out": op.out, "inputs": (x.name,), "shape": op.shape, "scale": scale},
+            **{"weight": f"{op.out}.weight", "bias": f"{op.out}.bias"},
+            **{"weight_bits": width, "weight_scale": scale - x.scale},
+        }
+        if op.op == "conv2d":
+            self.ops.append(plan.Conv2d(**common, **op.attrs, bias_map=fit.bias.ndim == 3))
+        else:
+            self.ops.append(plan.Linear(**common))
+        detail = f"weights {width} bits at 2^{scale - x.scale}, E {fit.made.error:.1f}"
+        self.rows.append(Row(op.out, op.op, op.shape, scale, detail, self.bound(fit.made)[1]))
+        self.put(op.out, fit.made)
 
-    def _quantise(self, op: FloatOp, x: Value) -> float | None:
-        """Integer weights for `op` on x; the bound that did not fit, where fewer than 4 bits would be left."""
+    def _fit(self, op: FloatOp, x: Value) -> Fit:
+        """Integer weights for `op` on x, of the settings' bits less what the accumulator has no room for."""
         weight, bias = self.graph.array(op, "weight"), self.graph.array(op, "bias")
         peak = float(np.abs(weight).max(initial=0))
         bits = self.settings.weight_bits
         full = 0 if peak == 0 else math.floor(math.log2(((1 << (bits - 1)) - 1) / peak))
         full = max(min(full, 40, 60 - x.scale), -20)
         start = min(full, self.settings.caps.get(op.out, 60) - x.scale)
-        bound = math.inf
         for shift in range(start, start - bits - 16, -1):
             scale = x.scale + shift
             w = np.rint(weight * 2.0**shift).astype(np.int16)
@@ -229,28 +254,10 @@ class Lowering:
             made = Value(op.out, op.shape, scale, interval, 0.0, self.seen[op.out], op.out)
             enough = 2.0 ** (dropped_bits(self.bound(made)[0], 0.0, self.settings.m, False) - 4)
             made = replace(made, error=he_error(w, op, x.shape, enough))
-            bound, how = self.bound(made)
-            if max(bound, float(np.abs(b).max(initial=0))) < ACCUMULATOR:
+            bound = max(self.bound(made)[0], float(np.abs(b).max(initial=0)))
+            if bound < ACCUMULATOR:
                 break
-            if full - shift > bits - 4:
-                return bound
-        else:
-            return bound
-        width = max(2, int(np.abs(w.astype(np.int32)).max(initial=0)).bit_length() + 1)
-        self.ints[f"{op.out}.weight"] = w
-        self.ints[f"{op.out}.bias"] = b.astype(np.int32)
-        names: dict[str, Any] = {"out": op.out, "inputs": (x.name,), "shape": op.shape, "scale": scale}
-        numbers: dict[str, Any] = {"weight_bits": width, "weight_scale": shift}
-        files: dict[str, Any] = {"weight": f"{op.out}.weight", "bias": f"{op.out}.bias"}
-        if op.op == "conv2d":
-            self.ops.append(plan.Conv2d(**names, **numbers, **files, **op.attrs, bias_map=b.ndim == 3))
-        else:
-            self.ops.append(plan.Linear(**names, **numbers, **files))
-        self.rows.append(
-            Row(op.out, op.op, op.shape, scale, f"weights {width} bits at 2^{shift}, E {made.error:.1f}", how)
-        )
-        self.put(op.out, made)
-        return None
+        return Fit(made, w, b, full - shift if bound < ACCUMULATOR else bits, bound)
 
     def relu(self, op: FloatOp) -> None:
         second = self.fused.get(op.out)
@@ -360,6 +367,9 @@ class Lowering:
 
     def avg_pool(self, op: FloatOp) -> None:
         x = self.values[op.inputs[0]]
+        divisor = op.attrs["divisor"]
+        if divisor & (divisor - 1) and self.bound(x)[0] >= 2.0**self.settings.m:
+            x = self.truncate(x)  # leaves room for a factor of many bits
         narrow = x.error == 0 and x.interval.peak < 2.0**self.settings.m
         if not self._sum(op, x) and (narrow or not self._sum(op, self.truncate(x))):
             raise CompileError(
@@ -382,7 +392,7 @@ class Lowering:
             interval = Interval(low * factor, high * factor)
             made = Value(op.out, op.shape, x.scale + p, interval, error, self.seen[op.out])
             bound, how = self.bound(made)
-            if bound < (WIDE if rough and p > exact + 7 else ACCUMULATOR):
+            if bound < ACCUMULATOR:
                 break
         else:
             return False

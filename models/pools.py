@@ -79,14 +79,17 @@ def adaptive_max_pool2d(b: Builder, x: Sym, output_size: Any, return_indices: bo
 
 
 def mean(b: Builder, x: Sym, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Sym:
-    picture(b, x)
-    dims = sorted({d % 4 for d in ([dim] if isinstance(dim, int) else dim or ())})
-    if not dims or dims[0] < 2:
+    rank = len(x.shape)
+    dims = sorted({d % rank for d in ([dim] if isinstance(dim, int) else dim or ())})
+    if rank not in (3, 4) or not dims or dims[0] < 2:
         raise b.fail(f"a mean over dimensions {dim}: only the mean over space, dim=(2, 3), is supported")
+    kept = [1 if d in dims else n for d, n in enumerate(x.shape)]
+    left = kept if keepdim else [n for d, n in enumerate(kept) if d not in dims]
+    if rank == 3:  # rows or columns alone, after a first mean
+        x = view(b, x, [*x.shape[:2], 1, x.shape[2]])
+        dims = [3]
     pooled = avg_pool2d(b, x, tuple(x.shape[d] if d in dims else 1 for d in (2, 3)))
-    if keepdim:
-        return pooled
-    return view(b, pooled, [n for d, n in enumerate(pooled.shape) if d not in dims])
+    return view(b, pooled, left)
 
 
 # --- shapes ---

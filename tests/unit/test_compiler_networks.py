@@ -46,8 +46,9 @@ class Function(nn.Module):
 def vgg_like() -> nn.Module:
     layers: list[nn.Module] = []
     channels = 3
-    for width in (8, "M", 16, 16, "M", 32, "M", 32, "M", 32, "M"):
-        if width == "M":
+    widths: tuple[int | str, ...] = (8, "M", 16, 16, "M", 32, "M", 32, "M", 32, "M")
+    for width in widths:
+        if isinstance(width, str):
             layers.append(nn.MaxPool2d(2))
         else:
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
@@ -329,3 +330,51 @@ def test_normalisation_is_exact_at_padded_borders() -> None:
         / 2.0**compiled.plan.output_scale
     )
     assert np.abs(fixed - theirs).max() < 2e-3 * np.abs(theirs).max()
+
+
+SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "adaptive pool and squeezes": lambda x: F.adaptive_avg_pool2d(x, (1, 1)).squeeze(-1).squeeze(-1),
+    "squeeze of everything": lambda x: F.adaptive_avg_pool2d(x, 1).squeeze(),
+    "two means": lambda x: x.mean(3).mean(2),
+    "mean kept and viewed": lambda x: torch.mean(x, dim=[2, 3], keepdim=True).view(-1, 12),
+    "named arguments": lambda x: F.relu(input=F.avg_pool2d(input=x, kernel_size=7), inplace=False).flatten(
+        start_dim=1
+    ),
+    "sizes in arithmetic": lambda x: F.max_pool2d(x, 7).reshape(
+        x.shape[0], x.size(1) * (x.shape[-1] // 7) ** 2
+    ),
+    "augmented assignments": lambda x: added(x).mean((2, 3)),
+    "torch.add with alpha": lambda x: torch.add(x, x.relu(), alpha=2).mean((2, 3)),
+    "difference of branches": lambda x: (x.relu() - F.avg_pool2d(x, 3, 1, 1)).mean((2, 3)),
+    "unsqueeze and back": lambda x: x.mean((2, 3)).unsqueeze(2).flatten(1),
+    "clamp_": lambda x: x.clamp_(min=0).mean((2, 3)),
+    "relu_ and contiguous": lambda x: torch.relu_(x).contiguous().mean((2, 3)),
+    "maximum with zero": lambda x: torch.maximum(x, torch.zeros(())).mean((2, 3)),
+    "constants on both sides": lambda x: (1 - (x * 2 - 3) / 4 + 0.5).relu().mean((2, 3)),
+}
+
+
+def added(x: Tensor) -> Tensor:
+    x += F.relu(x)
+    x *= 0.5
+    x -= 0.1
+    return x
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_spellings_of_the_same_layers(name: str) -> None:
+    """The compiler itself compares the graph it reads with the module, and raises where they differ."""
+    torch.manual_seed(4)
+    body = SPELLINGS[name]
+    features = 48 if name in ("sizes in arithmetic", "named arguments") else 12
+    net = Function(
+        lambda s, x: s.fc(body(s.conv(x))), conv=nn.Conv2d(1, 12, 3, 2, 1), fc=nn.Linear(features, 10)
+    )
+    compiled = compile_model(net, pictures(1)[:48], name="spelling", weight_bits=12)
+    x = pictures(1)[48:80]
+    fixed = (
+        run_values(compiled.plan, compiled.model.ints, x, np.random.default_rng(0))
+        / 2.0**compiled.plan.output_scale
+    )
+    theirs = forward(compiled.model.graph, x)
+    assert np.abs(fixed - theirs).max() < 0.05 * theirs.std(0).max() + 2e-3 * np.abs(theirs).max()
