@@ -1,0 +1,156 @@
+"""`blindsight sim`: what a board pays for a picture, how far the model is off, and what a fleet needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from blindsight.hw import profiles
+from blindsight.simulator import report, scenario, validate
+from blindsight.simulator.cost import Band, Cost, CostError, cost
+
+HW = profiles.HERE
+JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="one self-contained page", dir_okay=False)]
+CsvOption = Annotated[Path | None, typer.Option("--csv", help="the stages as CSV", dir_okay=False)]
+ScenarioArgument = Annotated[
+    str, typer.Argument(help="SCENARIO.toml, or doorbell, wildlife, parking", metavar="SCENARIO")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group."""
+    group = typer.Typer(help="Costs of a board before it is bought, and of a fleet.", no_args_is_help=True)
+    app.add_typer(group, name="sim")
+    _cost(group)
+    _validate(group)
+
+
+def _cost(group: typer.Typer) -> None:
+    @group.command("cost")
+    def cost_command(
+        name: ScenarioArgument = "wildlife",
+        board: Annotated[
+            list[str] | None, typer.Option(help="instead of the scenario's boards; may repeat; `all`")
+        ] = None,
+        as_json: JsonOption = False,
+        html: HtmlOption = None,
+        csv: CsvOption = None,
+    ) -> None:
+        """Time, energy, RAM, bytes and battery days of every ingest mode, by stage, with their uncertainty."""
+        plan = scenario.load(name)
+        found = costs_of(plan, board)
+        write(plan.title, found, html, csv)
+        if as_json:
+            typer.echo(json.dumps({"scenario": plan.title, "costs": [c.to_json() for c in found]}))
+        else:
+            print_costs(plan.title, found)
+
+
+def _validate(group: typer.Typer) -> None:
+    @group.command("validate")
+    def validate_command(as_json: JsonOption = False) -> None:
+        """Predictions next to published measurements, with the error of each."""
+        rows = validate.rows()
+        if as_json:
+            typer.echo(json.dumps({"rows": rows, "within_25_percent": validate.within(rows)}))
+            return
+        table = Table("what", "predicted ms", "published", "error", "held out", "same config")
+        for r in rows:
+            spread = f"{r['predicted_ms']:.4g} ({r['predicted_low_ms']:.4g}..{r['predicted_high_ms']:.4g})"
+            yes = ["yes" if r[k] else "no" for k in ("held_out", "config_match")]
+            table.add_row(r["what"], spread, f"{r['published_ms']:g}", f"{100 * r['error']:+.1f} %", *yes)
+        console = Console()
+        console.print(table)
+        for note in dict.fromkeys((r["counts_from"], r["source"], r["note"]) for r in rows):
+            console.print(f"counts: {note[0]}\npublished: {note[1]}\nnote: {note[2]}\n", highlight=False)
+
+
+def costs_of(plan: scenario.Scenario, boards: Sequence[str] | None = None) -> list[Cost]:
+    """The costs of a scenario, on other boards where they are named (`all`: each that can sleep as asked)."""
+    if not boards:
+        return [cost(HW, b, w) for b, w in plan.workloads()]
+    chosen = [b.id for b in profiles.boards()] if list(boards) == ["all"] else list(boards)
+    found = []
+    for b in chosen:
+        for mode in plan.modes:
+            work = replace(plan.work, mode=mode)
+            try:
+                found.append(cost(HW, b, work))
+            except CostError:
+                if chosen == list(boards):
+                    raise
+    return found
+
+
+def write(title: str, found: list[Cost], html: Path | None, csv: Path | None, **more: Any) -> None:
+    """The files asked for."""
+    if html is not None:
+        html.write_text(report.page(title, found, **more))
+    if csv is not None:
+        csv.write_text(report.costs_csv(found))
+
+
+def short(v: float) -> str:
+    """Two digits or whole, k and M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if v >= size:
+            return f"{v / size:.2g}{letter}" if v < 10 * size else f"{v / size:.0f}{letter}"
+    return f"{v:.2g}" if v < 10 else f"{v:.0f}"
+
+
+def _spread(b: Band | None) -> str:
+    if b is None:
+        return "-"
+    if b.low == b.high:
+        return short(b.mid)
+    return f"{short(b.mid)}\n{short(b.low)}..{short(b.high)}"
+
+
+def print_costs(title: str, found: list[Cost]) -> None:
+    """A table of all, and the stages of the first."""
+    console = Console()
+    table = Table(title=title, show_lines=True, padding=(0, 0))
+    heads = ("board", "awake s", "encr. ms", "mJ", "sent B", "RAM", "block", "days")
+    for head in heads:
+        table.add_column(head, no_wrap=True, overflow="fold")
+    for c in found:
+        outside = {
+            "wake",
+            "capture",
+            "join",
+            "tls handshake",
+            "tls records",
+            "radio",
+            "round trips",
+            "answer",
+        }
+        inner = [s.seconds for s in c.stages if s.name not in outside]
+        encrypt = Band(*(1e3 * sum(getattr(b, k) for b in inner) for k in ("low", "mid", "high")))
+        up = None if c.bytes is None else c.bytes.sum("up")
+        table.add_row(
+            f"{c.board.id}\n{c.workload.mode.label}", _spread(c.seconds), _spread(encrypt),
+            _spread(c.millijoules), _spread(up), short(c.ram["core"].mid), short(c.ram["largest_block"].mid),
+            _spread(c.battery_days),
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        "middle and outer bounds; encr.: all that is computed for the picture, TLS apart; RAM: the C core's; "
+        "block: largest in one piece"
+    )
+    late = sorted({c.board.id for c in found if c.busy.mid > 1})
+    if late:
+        console.print(
+            f"does not keep up with {found[0].workload.per_day:g} pictures a day: {', '.join(late)}"
+        )
+    guesses = sorted({u.name for c in found for u in c.used if u.kind == "assumed"})
+    console.print(
+        f"assumed, not measured: {', '.join(guesses)}. --json and --html list every number's source."
+    )

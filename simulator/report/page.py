@@ -1,0 +1,116 @@
+"""One HTML page with everything in it: no script, no request, readable from a file."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from blindsight.simulator.cost import Band, Cost
+from blindsight.simulator.report import svg
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#222}
+svg{width:100%;height:auto;font:12px system-ui,sans-serif;fill:#222}table{border-collapse:collapse;font-size:13px}
+td,th{padding:3px 9px;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}td.n{text-align:right;white-space:nowrap}
+.grid{stroke:#ccc}.band{stroke:#4477aa;stroke-width:4;opacity:.45}h2{margin-top:2em}
+"""
+
+
+def page(
+    title: str, costs: list[Cost], run: dict[str, Any] | None = None, tables: list[Any] | None = None
+) -> str:
+    """The page. `run`: what `sim run` measured. `tables`: more sections, (heading, header, rows)."""
+    parts = [f"<h1>{escape(title)}</h1>"]
+    if run is not None:
+        parts.append(_ran(run))
+    if costs:
+        parts += _costs(costs)
+    for heading, header, rows in tables or []:
+        parts.append(f"<h2>{escape(heading)}</h2>" + _table(header, rows))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
+        + "\n".join(parts)
+        + "</body></html>\n"
+    )
+
+
+def _name(c: Cost) -> str:
+    return f"{c.board.id}, {c.workload.mode.label}"
+
+
+def _band(b: Band | None) -> str:
+    return "-" if b is None else f"{svg.number(b.mid)} ({svg.number(b.low)} to {svg.number(b.high)})"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    head = "".join(f"<th>{escape(h)}</th>" for h in header)
+    body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _costs(costs: list[Cost]) -> list[str]:
+    names = [_name(c) for c in costs]
+    pairs = list(zip(names, costs, strict=True))
+    small = {"wake", "capture", "join", "answer", "round trips"}
+    parts = [
+        "<p>Middle of the model's band, and in brackets its outer bounds. Predicted, not measured on silicon.</p>",
+        _table(
+            ["board, mode", "awake s", "part of the time", "energy mJ", "bytes up", "core RAM B", "block B", "J a day", "battery days"],
+            [
+                [
+                    n, _band(c.seconds), _band(c.busy), _band(c.millijoules), _band(c.bytes.sum("up") if c.bytes else None),
+                    _band(c.ram["core"]), _band(c.ram["largest_block"]), _band(c.day_joules), _band(c.battery_days),
+                ]
+                for n, c in pairs
+            ],
+        ),
+        "<h2>Where the time of a picture goes</h2>",
+        svg.stacked([(n, [(s.name, s.seconds.mid) for s in c.stages]) for n, c in pairs], "s", "seconds by stage"),
+        "<h2>Of it, what the board computes</h2>",
+        svg.stacked(
+            [(n, [(s.name, 1e3 * s.seconds.mid) for s in c.stages if s.name not in small]) for n, c in pairs],
+            "ms", "milliseconds of computing by stage",
+        ),
+        "<h2>Where the energy goes</h2>",
+        svg.stacked([(n, [(s.name, s.millijoules.mid) for s in c.stages]) for n, c in pairs], "mJ", "energy by stage"),
+        "<h2>Bytes the board sends</h2>",
+        svg.stacked(
+            [(n, [(k, v.mid) for k, v in c.bytes.up.items()]) for n, c in pairs if c.bytes], "B", "bytes by layer"
+        ),
+    ]  # fmt: skip
+    days = [(n, c.battery_days) for n, c in pairs if c.battery_days is not None]
+    if days:
+        parts += [
+            "<h2>Battery</h2>",
+            svg.banded([(n, b.low, b.mid, b.high) for n, b in days], "d", "battery days"),
+        ]
+    parts += ["<h2>A day of the board</h2>", _day(costs[0])]
+    used = {(u.name, c.board.id): u for c in costs for u in c.used}
+    rows = [
+        [board, u.name, f"{_band(u.band)} {u.unit}", u.kind, u.source]
+        for (_, board), u in sorted(used.items())
+    ]
+    parts += ["<h2>Every number used</h2>", _table(["board", "number", "value", "kind", "source"], rows)]
+    return parts
+
+
+def _day(c: Cost) -> str:
+    """Cumulative energy over a day, at even intervals."""
+    work, steps = c.workload, 48
+    idle = c.sleep_ma.mid * c.volts.mid / 1000
+    points = []
+    for i in range(steps + 1):
+        t = 86400 * i / steps
+        done = int(work.per_day * i / steps)
+        points.append(
+            (24 * i / steps, done * c.millijoules.mid / 1000 + max(0, t - done * c.seconds.mid) * idle)
+        )
+    return svg.line(points, "h", "J", f"energy used over a day, {_name(c)}")
+
+
+def _ran(run: dict[str, Any]) -> str:
+    rows = [[k, f"{v}"] for k, v in run.items() if not isinstance(v, dict | list)]
+    return "<h2>Measured with the real firmware and servers on this machine</h2>" + _table(
+        ["what", "value"], rows
+    )
