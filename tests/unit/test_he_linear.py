@@ -130,6 +130,31 @@ BASELINE = {
 """SHA-256 of answers and shares under the test's randomness: the same on every instruction set and in every release."""
 
 
+@pytest.mark.parametrize(("answers", "sets", "uses"), [(5, 17, 9), (1, 3, 70), (6, 2, 0)])
+def test_many_sets_whatever_the_threads(isa: str, answers: int, sets: int, uses: int) -> None:
+    """Partial blocks of answers, of sets and of terms; answers or sets divided among threads: the same bytes."""
+    positions, values, dense = sparse(LINEAR, answers, uses, 4, 1000)
+    r = masks(LINEAR, 6)
+    which = (words("which", (sets, uses)) % np.uint32(6)).astype(np.int32)
+    listed = [np.array([g, 100 + 2 * g, 2047], np.int32)[: 1 + g % 3] for g in range(sets)]
+    seen = set()
+    for threads in (1, 2, 4):
+        key, ev = pair(LINEAR, threads)
+        sent, shares = ev.answer_sets(ev.load(key.encrypt(r)), which, Scattered(positions, values), listed)
+        seen.add(sent)
+    y = key.open(sent, [x for x in listed for _ in range(answers)])
+    none = np.zeros(LINEAR.n, np.int64)
+    want = [
+        sum((product(dense[a, u], r[i]) for u, i in enumerate(which[g])), none)[listed[g]]
+        for g in range(sets)
+        for a in range(answers)
+    ]
+    assert miss(y, np.concatenate([s.ravel() for s in shares]), np.concatenate(want)) <= weights_error(
+        LINEAR, dense
+    )
+    assert len(seen) == 1
+
+
 def test_one_set(isa: str) -> None:
     key, ev = pair(LINEAR)
     _, _, dense = sparse(LINEAR, 2, 2, 9, 500)
