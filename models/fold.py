@@ -119,8 +119,8 @@ def integer_form(graph: FloatGraph) -> FloatGraph:
             r.rename_input(reader, source, norm.out)
         r.insert_after(source, norm)
     r.mean, r.std = (0.0,) * shape[0], (1 / 255,) * shape[0]
-    for op in r.of_kind("avg_pool"):
-        _power_of_two(r, op)
+    for name in [op.out for op in r.of_kind("avg_pool")]:
+        _power_of_two(r, r.producer(name))
     for op in r.of_kind("max_pool"):
         _pool_first(r, op)
     while any(_simplify(r, op) for op in list(r.ops)) or any(

@@ -346,6 +346,7 @@ SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "augmented assignments": lambda x: added(x).mean((2, 3)),
     "torch.add with alpha": lambda x: torch.add(x, x.relu(), alpha=2).mean((2, 3)),
     "difference of branches": lambda x: (x.relu() - F.avg_pool2d(x, 3, 1, 1)).mean((2, 3)),
+    "two average pools": lambda x: F.avg_pool2d(F.avg_pool2d(x, 3), 3, 1).mean((2, 3)),
     "unsqueeze and back": lambda x: x.mean((2, 3)).unsqueeze(2).flatten(1),
     "clamp_": lambda x: x.clamp_(min=0).mean((2, 3)),
     "relu_ and contiguous": lambda x: torch.relu_(x).contiguous().mean((2, 3)),
