@@ -28,8 +28,10 @@ def register(app: typer.Typer) -> None:
     )
     app.add_typer(group, name="hw")
     _known(group)
+    _way_in(group)
     _board(group)
     _hil(group)
+    _updates(group)
 
 
 def _known(group: typer.Typer) -> None:
@@ -209,6 +211,89 @@ def _hil(group: typer.Typer) -> None:
             suite.plot(got["metrics"], plot)
         if why:
             raise suite.HilError(why)
+
+
+def _way_in(group: typer.Typer) -> None:
+    @group.command("doctor")
+    def doctor(as_json: JsonOption = False) -> None:
+        """Serial ports, permissions and tools; every problem with its fix."""
+        from blindsight.hw.doctor import doctor as run
+
+        found = run()
+        if as_json:
+            typer.echo(json.dumps(found))
+            return
+        ports = Table("port", "kind", "usable")
+        for row in found["ports"]:
+            ports.add_row(row["port"], row["kind"], "no" if row["fix"] else "yes")
+        tools = Table("tool", "for", "version")
+        for row in found["tools"]:
+            tools.add_row(
+                row["tool"], row["needed_for"], (row["version"] or "found") if row["path"] else "missing"
+            )
+        for table in (ports, tools):
+            Console().print(table)
+        for line in found["advice"] or ["nothing to mend"]:
+            typer.echo(line)
+
+    @group.command("flash")
+    def flash(
+        port: PortArgument,
+        board: Annotated[str, typer.Option(help="a board of `hw list`")],
+        firmware: Annotated[Path, typer.Option(help="whole MicroPython image (.bin)", dir_okay=False)],
+        new_layout: Annotated[
+            bool,
+            typer.Option("--new-layout", help="the image may move the file system: its identity is lost"),
+        ] = False,
+    ) -> None:
+        """Write MicroPython and verify it; NVS and file system, so the device's identity, are left alone."""
+        from blindsight.hw.flash import flash as run
+
+        addresses = run(profiles.load_board(board), port, firmware, new_layout)
+        typer.echo(f"{port}: written and verified at {', '.join(map(hex, addresses))}")
+        typer.echo(f"next: blindsight hw deploy {port}")
+
+
+def _updates(group: typer.Typer) -> None:
+    @group.command("update-key")
+    def update_key(
+        secret: Annotated[Path, typer.Argument(help="file to make; keep it off every server and board")],
+        public: Annotated[Path, typer.Argument(help="file to make; `provision --update-key` takes it")],
+    ) -> None:
+        """Make the key pair that signs updates."""
+        from blindsight.hw.update import new_key
+
+        new_key(secret, public)
+        typer.echo(f"{secret}: signs; {public}: for `blindsight hw provision --update-key`")
+
+    @group.command("sign")
+    def sign(
+        out: Annotated[Path, typer.Argument(help="package to write", dir_okay=False)],
+        key: Annotated[Path, typer.Option(help="secret of `update-key`", dir_okay=False)],
+        counter: Annotated[int, typer.Option(min=1, help="above every one signed before")],
+        board: Annotated[str, typer.Option(help="a board of `hw list`")] = "",
+        arch: Annotated[str, typer.Option(help="or its .mpy architecture, e.g. x64")] = "",
+    ) -> None:
+        """Sign this checkout's application for boards of one architecture."""
+        from blindsight.hw import update as updates
+
+        target = arch or (profiles.load_board(board).mpy if board else "")
+        if not target:
+            raise updates.UpdateError("say for which board: --board NAME that runs MicroPython, or --arch")
+        out.write_bytes(updates.sign(key, counter, target))
+        typer.echo(f"{out}: {out.stat().st_size:,} bytes for {target}, counter {counter}")
+
+    @group.command("update")
+    def update(
+        port: PortArgument,
+        package: Annotated[Path, typer.Argument(help="file of `sign`", dir_okay=False)],
+    ) -> None:
+        """Bring a signed version to a board, which checks it, tries it and goes back unless it proves healthy."""
+        from blindsight.hw import update as updates
+
+        manifest = updates.update(Link(port), updates.read_package(package))
+        typer.echo(f"{port}: version {manifest['version']} is accepted and on trial at the next start")
+        typer.echo(f"next: blindsight hw monitor {port} --until healthy")
 
 
 def _object(text: str) -> dict[str, Any]:

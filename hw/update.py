@@ -71,7 +71,7 @@ def sign(secret: Path, counter: int, arch: str, app: Path = APP) -> bytes:
     raw = json.dumps(manifest, sort_keys=True).encode()
     signature = Ed25519PrivateKey.from_private_bytes(key).sign(CONTEXT + raw)
     out = MAGIC + signature + struct.pack("<I", len(raw)) + raw
-    for name in manifest["files"]:
+    for name in sorted(files):  # the order of the manifest
         out += struct.pack("<I", len(files[name])) + files[name]
     return out
 

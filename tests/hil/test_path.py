@@ -99,7 +99,7 @@ def test_a_running_application_can_be_interrupted(bench: Bench) -> None:
 
 
 # bytes sent to the board before the plug is pulled: at once, in the copying, near the end
-FUSES = [0, 2500, 30000, 70000]
+FUSES = [0, 2500, 30000]
 
 
 def test_pulled_while_deploying(bench: Bench) -> None:
