@@ -69,6 +69,7 @@ void LinearRing::expand(const std::uint8_t *seed, Purpose purpose, std::uint32_t
 u64 LinearRing::residue(u128 x, unsigned prime) const noexcept {
     const Prime &p = tables_[prime];
     const Modulus &m = p.tables->modulus;
+    if (tables_.size() == 1) return m.add(static_cast<u64>(x), 0);  // below 2q
     const u64 low = static_cast<u64>(x) & ((u64{1} << 50) - 1), high = static_cast<u64>(x >> 50);
     return m.add(m.mul(low, p.one), m.mul(high, p.two50));
 }

@@ -51,21 +51,24 @@ class BitReader {
 
   private:
     u64 get_word(unsigned width) noexcept {
-        if (bits_ < width) {
+        u64 value = held_;
+        if (bits_ >= width) {
+            held_ >>= width, bits_ -= width;
+        } else {
             u64 more = 0;
             const std::size_t take = left_ < 8 ? left_ : 8;
             std::memcpy(&more, in_, take);
-            held_ |= u128{more} << bits_;
-            in_ += take, left_ -= take, bits_ += 64;
+            in_ += take, left_ -= take;
+            value |= more << bits_;
+            const unsigned used = width - bits_;  // of `more`, 1 .. 64
+            held_ = used == 64 ? 0 : more >> used, bits_ = 64 - used;
         }
-        const u64 value = static_cast<u64>(held_) & (~u64{0} >> (64 - width));
-        held_ >>= width, bits_ -= width;
-        return value;
+        return value & (~u64{0} >> (64 - width));
     }
     const std::uint8_t *in_;
     std::size_t left_;
-    u128 held_ = 0;
-    unsigned bits_ = 0;
+    u64 held_ = 0;
+    unsigned bits_ = 0;  // at most 63
 };
 
 }  // namespace bs
