@@ -274,21 +274,26 @@ class Lowering:
         interval = x.interval.reduced(f, x.error, True).clipped(2.0 ** (m - 1))
         self.put(op.out, Value(op.out, op.shape, x.scale - f, interval, 0.0, self.seen[op.out]))
 
-    def _argument(self, op: FloatOp, extra: int, most_scale: int) -> tuple[Value, int, int, str]:
-        """Input of a function, bits to drop and to keep: up to `extra` more than elsewhere, since what comes out is
-        narrow, but no finer than `most_scale`.
+    def _argument(self, op: FloatOp, most: int, finest: int) -> tuple[Value, int, int, str]:
+        """Input of a function, bits to drop, and the fewest to keep for its bound: at most `most`, and no finer than
+        the scale `finest`.
         """
         x = self.values[op.inputs[0]]
         bound, how = self.bound(x)
-        m = self.settings.m + extra
-        f = max(dropped_bits(bound, x.error, m, False), x.scale - most_scale)
+        f = max(dropped_bits(bound, x.error, most, False), x.scale - finest)
+        m = most
         while m > 8 and bound < 2.0 ** (m - 2 + f) - 2.0**f:
             m -= 1
         self.check_width(op.out, f, m, bound)
         return x, f, m, how
 
+    @property
+    def _finest(self) -> int:
+        """Scale of the arguments of bounded functions: they may keep more bits, since what comes out is narrow."""
+        return min(TABLE_SCALE, self.settings.m - 4)
+
     def clip(self, op: FloatOp) -> None:
-        x, f, m, how = self._argument(op, 2, 16)
+        x, f, m, how = self._argument(op, plan.Clip.most, self._finest)
         scale, half = x.scale - f, 1 << (m - 1)
         low, high = (round(max(-half, min(half, op.attrs[k] * 2.0**scale))) for k in ("low", "high"))
         if high - low < 16:
@@ -305,7 +310,7 @@ class Lowering:
         self.put(op.out, Value(op.out, op.shape, scale, interval, 0.0, self.seen[op.out]))
 
     def leaky_relu(self, op: FloatOp) -> None:
-        x, f, m, how = self._argument(op, 0, 60)
+        x, f, m, how = self._argument(op, self.settings.m, 60)
         slope, scale = round(op.attrs["slope"] * 2**SLOPE_BITS), x.scale - f + SLOPE_BITS
         made = plan.LeakyRelu(
             out=op.out, inputs=(x.name,), shape=op.shape, scale=scale, f=f, m=m, slope=slope, bits=SLOPE_BITS
@@ -321,13 +326,14 @@ class Lowering:
 
     def smooth(self, op: FloatOp) -> None:
         name = op.attrs["function"]
-        x, f, m, how = self._argument(op, 2, TABLE_SCALE)
+        line = smooth.SHAPES[name].line
+        x, f, m, how = self._argument(op, self.settings.m + 2 if line else plan.Lut.most, self._finest)
         scale_in = x.scale - f
         if scale_in < 4:
             raise CompileError(
                 f"layer {op.out!r}: its input is so large that steps of 2^{-scale_in} are left of it: put a batch norm before it"
             )
-        scale = min(TABLE_SCALE, scale_in + 2) if smooth.SHAPES[name].line else TABLE_SCALE
+        scale = min(TABLE_SCALE, scale_in + 2) if line else TABLE_SCALE
         made = plan.Lut(out=op.out, inputs=(x.name,), shape=op.shape, scale=scale, f=f, m=m, function=name)
         table = plan.smooth_table(name, f, m, scale_in, scale)
         self.ops.append(made)

@@ -277,7 +277,7 @@ class Clip(ReducedOp):
     """F_TR(f), then min(max(x, low), high), integers at the truncated scale; ReLU6 is one."""
 
     kind: ClassVar[str] = "clip"
-    most: ClassVar[int] = 20
+    most: ClassVar[int] = 28
     low: int
     high: int
 
@@ -310,7 +310,7 @@ class Lut(ReducedOp):
     """F_TR(f), then a named real function by a table of lines (`mpc.smooth`), at the scale of the output."""
 
     kind: ClassVar[str] = "lut"
-    most: ClassVar[int] = 20
+    most: ClassVar[int] = 28
     function: str
 
     def check(self, sources: Sequence[Op]) -> None:
