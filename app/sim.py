@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from blindsight.hw import profiles
-from blindsight.simulator import report, scenario, validate
+from blindsight.simulator import capacity, report, scenario, validate
 from blindsight.simulator.cost import Band, Cost, CostError, cost
+from blindsight.wire.blocks import Mode
 
 HW = profiles.HERE
 JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
@@ -30,6 +31,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Costs of a board before it is bought, and of a fleet.", no_args_is_help=True)
     app.add_typer(group, name="sim")
     _cost(group)
+    _run(group)
+    _capacity(group)
     _validate(group)
 
 
@@ -52,6 +55,99 @@ def _cost(group: typer.Typer) -> None:
             typer.echo(json.dumps({"scenario": plan.title, "costs": [c.to_json() for c in found]}))
         else:
             print_costs(plan.title, found)
+
+
+def _run(group: typer.Typer) -> None:
+    @group.command("run")
+    def run_command(
+        name: ScenarioArgument = "wildlife",
+        micropython: Annotated[
+            str, typer.Option(help="MicroPython unix port (default: the one beside Python)")
+        ] = "",
+        as_json: JsonOption = False,
+        html: HtmlOption = None,
+        csv: CsvOption = None,
+    ) -> None:
+        """One device with the real firmware against the real servers; its report in the board's time."""
+        from blindsight.app import sim_run
+
+        plan = scenario.load(name)
+        console = Console(stderr=True)
+        with console.status("starting") as status:
+            done = sim_run.run(
+                plan, HW, lambda phase, n, of: status.update(f"{phase} {n} of {of}"), micropython
+            )  # fmt: skip
+        write(plan.title, done.costs, html, csv, run=done.measured)
+        if as_json:
+            costs = [c.to_json() for c in done.costs]
+            typer.echo(json.dumps({"scenario": plan.title, "measured": done.measured, "costs": costs}))
+            return
+        table = Table("measured here", "", title=f"{plan.title}: real firmware, broker, servers")
+        for key, value in done.measured.items():
+            table.add_row(key, json.dumps(value))
+        Console().print(table)
+        print_costs("the same pictures on the board, by the model", done.costs)
+
+
+def _capacity(group: typer.Typer) -> None:
+    @group.command("capacity")
+    def capacity_command(
+        devices: Annotated[int, typer.Option(help="how many boards, up to 10 million")] = 1000,
+        per_day: Annotated[float, typer.Option(help="pictures of each a day")] = 40.0,
+        model: Annotated[str, typer.Option(help="whose measured costs: mnist, fashion, cifar")] = "mnist",
+        infer: Annotated[
+            Path | None,
+            typer.Option(help="output of `blindsight infer --json` on your machine, instead", dir_okay=False),
+        ] = None,
+        ingest: Annotated[str, typer.Option(help="rlwe, rlwe-sk or aes")] = "rlwe",
+        peak: Annotated[float, typer.Option(help="busy hour over the day's mean")] = 3.0,
+        wait: Annotated[float, typer.Option(help="seconds a picture may wait for a worker")] = 1.0,
+        late: Annotated[float, typer.Option(help="part of the pictures that may wait longer")] = 0.05,
+        as_json: JsonOption = False,
+        html: HtmlOption = None,
+    ) -> None:
+        """Workers, cores, gigabytes and broker nodes for a fleet, by a stated queueing model."""
+        costs, (height, width, channels) = capacity.measured(model, infer)
+        fleet = capacity.Fleet(
+            devices, per_day, Mode.named(ingest), height, width, channels, peak=peak, wait_s=wait, late=late
+        )
+        got = capacity.capacity(fleet, costs)
+        scale = [10**e for e in range(3, 8)]
+        table = [capacity.capacity(replace(fleet, devices=n), costs) for n in scale]
+        if html is not None:
+            html.write_text(report.page(f"{devices:,} devices", [], tables=_capacity_tables(got, table)))
+        if as_json:
+            typer.echo(json.dumps({**got, "scale": table}))
+            return
+        console = Console()
+        for heading, head, rows in _capacity_tables(got, table):
+            shown = Table(*head, title=heading)
+            for row in rows:
+                shown.add_row(*row)
+            console.print(shown)
+
+
+_SCALE = (
+    "devices",
+    "busy_hour_per_s",
+    "worker_pairs",
+    "online_cores",
+    "offline_cores",
+    "material_gb_a_day",
+    "broker_nodes",
+)
+
+
+def _capacity_tables(
+    got: dict[str, Any], scale: list[dict[str, Any]]
+) -> list[tuple[str, list[str], list[list[str]]]]:
+    rows = [[k, f"{v:,}" if isinstance(v, int | float) else v] for k, v in got.items() if k != "assumed"]
+    rows += [[k, f"assumed {a['value']:,.4g}: {a['why']}"] for k, a in got["assumed"].items()]
+    heads = [k.replace("_", " ") for k in _SCALE]
+    return [
+        (f"{got['devices']:,} devices", ["what", "how much"], rows),
+        ("the same at other sizes", heads, [[f"{r[k]:,}" for k in _SCALE] for r in scale]),
+    ]
 
 
 def _validate(group: typer.Typer) -> None:

@@ -34,15 +34,23 @@ class Shape:
         return sum(map(sum, self.blocks)) + self.manifest
 
 
-def shape(mode: Mode, height: int, width: int, channels: int, per_block: int = 4, model: int = 8) -> Shape:
-    """Sizes by docs/wire.md, sections 3 and 4; `model`: letters of the model's name."""
+def shape(
+    mode: Mode,
+    height: int,
+    width: int,
+    channels: int,
+    per_block: int = 4,
+    model: int = 8,
+    device: int = DEVICE,
+) -> Shape:
+    """Sizes by docs/wire.md, sections 3 and 4; `model`, `device`: letters of their names."""
     layout = Layout(mode, height * width * channels, per_block)
     blocks = []
     for j in range(layout.blocks):
         halves = [(layout.head_bytes, layout.poly_bytes(p) - layout.head_bytes) for p in layout.polys_of(j)]
         blocks.append(tuple(n for pair in halves for n in pair if n))
     hashes = 32 * layout.blocks * (1 if mode is Mode.AES else 2)
-    head = 4 + 2 + (1 + DEVICE) + 16 + (1 + model) + 32 + 8 + 5 + 3 + 12
+    head = 4 + 2 + (1 + device) + 16 + (1 + model) + 32 + 8 + 5 + 3 + 12
     return Shape(tuple(blocks), head + hashes + 32 + SALT, layout.polys, layout.pixels)
 
 

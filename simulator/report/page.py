@@ -110,7 +110,10 @@ def _day(c: Cost) -> str:
 
 
 def _ran(run: dict[str, Any]) -> str:
-    rows = [[k, f"{v}"] for k, v in run.items() if not isinstance(v, dict | list)]
+    rows = [
+        [k, ", ".join(f"{n} {x}" for n, x in v.items()) if isinstance(v, dict) else f"{v}"]
+        for k, v in run.items()
+    ]
     return "<h2>Measured with the real firmware and servers on this machine</h2>" + _table(
         ["what", "value"], rows
     )

@@ -104,7 +104,9 @@ def test_sizes_are_those_of_the_wire_format(h: int, w: int, c: int, b: int, m: M
     assert [sum(x) for x in s.blocks] == [layout.block_bytes(j) for j in range(layout.blocks)]
     digests = tuple(bytes(32) for _ in range(layout.blocks))
     manifest = Manifest(
-        mode=m, pixel_format=PixelFormat.GRAY8 if c == 1 else PixelFormat.RGB888, device="cam-00000001", image=bytes(16), model="mnist", plan_hash=bytes(32), key_id=bytes(8), height=h,
+        mode=m,
+        pixel_format=PixelFormat.GRAY8 if c == 1 else PixelFormat.RGB888,
+        device="cam-00000001", image=bytes(16), model="mnist", plan_hash=bytes(32), key_id=bytes(8), height=h,
         width=w, channels=c, polys_per_block=b, nonce=bytes(12), commitments=digests,
         c1_hashes=() if m is Mode.AES else digests,
     )  # fmt: skip
