@@ -68,11 +68,8 @@ class Servers:
             ) from None
         if not all(math.isfinite(n) and n > 0 for n in numbers):
             raise CostError("costs of a picture are numbers above 0")
-        return cls(
-            *numbers,
-            material_bytes=float(measured.get("material_bytes", numbers[3])),
-            counts_from=counts_from,
-        )
+        material = float(measured.get("material_bytes", numbers[3]))
+        return cls(numbers[0], numbers[1], numbers[2], numbers[3], material, counts_from)
 
 
 def measured(model: str, infer: Path | None = None) -> tuple[Servers, tuple[int, int, int]]:
