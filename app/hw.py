@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     _board(group)
     _hil(group)
     _updates(group)
+    _energy(group)
 
 
 def _known(group: typer.Typer) -> None:
@@ -322,6 +324,29 @@ def _show_selftest(got: dict[str, Any]) -> None:
         typer.echo(f"{mode}: {verdict} ({got['cores'].get(mode, '-')})")
     state = "trusted now" if got["random"]["trusted_now"] else "not trusted until the radio is on"
     typer.echo(f"random source: {state}; provisioned: {'yes' if got['provisioned'] else 'no'}")
+
+
+def _energy(group: typer.Typer) -> None:
+    @group.command("energy")
+    def energy(
+        trace: Annotated[Path, typer.Argument(help="CSV of a PPK2 or Joulescope", dir_okay=False)],
+        volts: Annotated[
+            float | None, typer.Option(min=0.1, help="supply, where the trace has no voltage")
+        ] = None,
+        begin: Annotated[float, typer.Option("--from", help="seconds after the first sample")] = 0,
+        end: Annotated[float, typer.Option("--to", help="seconds after the first sample")] = math.inf,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Measured energy of a power meter's trace."""
+        from blindsight.hw.energy import energy as run
+
+        got = run(trace, volts, begin, end)
+        if as_json:
+            typer.echo(json.dumps(got))
+            return
+        typer.echo(
+            f"{1000 * got['joules']:.4g} mJ in {got['seconds']:.4g} s, mean {got['mean_ma']:.4g} mA, peak {got['peak_ma']:.4g} mA"
+        )
 
 
 def _overview(found: list[profiles.Board]) -> Table:
