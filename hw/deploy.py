@@ -106,13 +106,19 @@ def root_files(arch: str) -> dict[str, bytes]:
     return files
 
 
+STATE_FILES = ("/app.json", "/app.json.part")  # FAT removes the old file before it renames
+
+
 def state_of(board: dict[str, Any]) -> dict[str, Any]:
-    """/app.json of `Link.inspect(read=("/app.json",))`; a board without one has nothing deployed."""
-    try:
-        state = json.loads(board["read"].get("/app.json", "{}"))
-    except ValueError:
-        state = {}
-    return state if isinstance(state, dict) and state.get("active") in ("a", "b") else {}
+    """What runs, of `Link.inspect(read=STATE_FILES)`; {} when nothing is deployed."""
+    for name in STATE_FILES:
+        try:
+            state = json.loads(board["read"].get(name, "{}"))
+        except ValueError:
+            continue
+        if isinstance(state, dict) and state.get("active") in ("a", "b"):
+            return state
+    return {}
 
 
 def fill(
@@ -138,7 +144,7 @@ def fill(
 
 def deploy(link: Link, app: Path = APP) -> Deployed:
     """Installs the application of this checkout; a second run sends nothing."""
-    board = link.inspect("/a", "/b", files=("/main.py", "/boot.py", *(f"/{m}.mpy" for m in ROOT_MODULES)), read=("/app.json",))  # fmt: skip
+    board = link.inspect("/a", "/b", files=("/main.py", "/boot.py", *(f"/{m}.mpy" for m in ROOT_MODULES)), read=STATE_FILES)  # fmt: skip
     arch = arch_of(board)
     files, state, version = build(arch, app), state_of(board), version_of(app)
     firmware = digest(files)

@@ -6,14 +6,17 @@ has confirmed the last one, so that an interrupted provisioning shows.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+if sys.platform != "win32":  # there nothing is locked: run one command at a time
+    import fcntl
 
 
 class InventoryError(Exception):
@@ -46,7 +49,8 @@ class Inventory:
     def _locked(self) -> Iterator[None]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path.with_name(self.path.name + ".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if sys.platform != "win32":
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def write(self, device: str, **fields: Any) -> dict[str, Any]:

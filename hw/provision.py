@@ -109,7 +109,7 @@ def provision(
             raise ProvisionError("an update key is 32 bytes: make it with `blindsight hw update-key`")
         files["update.pub"] = update_key
     print_ = fingerprint(files.get("pk.bin", b""))
-    board = link.inspect("/bs", read=("/bs/config.json",))
+    board = link.inspect("/bs", "/bs.new", read=("/bs/config.json",))
     _check_owner(board, device, inventory, replace)
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     changed = sorted(n for n, h in hashes.items() if board["files"].get(f"/bs/{n}") != h)
@@ -129,7 +129,8 @@ def provision(
         link.commit(
             "writing the identity",
             {f"/bs.new/{n}": hashes[n] for n in staged},
-            remove=[] if staged == [LAST] else [f"/bs/{LAST}"],
+            remove=([] if staged == [LAST] else [f"/bs/{LAST}"])
+            + [p for p in board["files"] if p.startswith("/bs.new/") and p[8:] not in staged],
             moves=[(f"/bs.new/{n}", f"/bs/{n}") for n in staged],
         )
     if changed or row.get("state") != "ready" or any(row.get(k) != v for k, v in fields.items()):

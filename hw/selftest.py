@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from blindsight.hw.deploy import state_of
+from blindsight.hw.deploy import STATE_FILES, state_of
 from blindsight.hw.link import Link, LinkError
 
 KNOWN = Path(__file__).resolve().parent / "board" / "known.json"
@@ -22,7 +22,7 @@ def selftest(link: Link) -> dict[str, Any]:
     """Runs it: `passed` (all known answers), `wrong` modes, and what the board reports (`version`, `results`, `cores`,
     `stages` with us and heap bytes, `random`, `free`, `provisioned`).
     """
-    state = state_of(link.inspect(read=("/app.json",)))
+    state = state_of(link.inspect(read=STATE_FILES))
     if not state:
         raise LinkError(f"{link.port}: no application on this board: run `blindsight hw deploy {link.port}`")
     answers = known()

@@ -20,7 +20,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from blindsight.hw.deploy import APP, ARCHES, arch_of, build, fill, state_of, version_of
+from blindsight.hw.deploy import APP, ARCHES, STATE_FILES, arch_of, build, fill, state_of, version_of
 from blindsight.hw.link import Link, LinkError
 
 MAGIC = b"BSU\x01"
@@ -111,7 +111,7 @@ def read_package(path: Path, public: bytes | None = None) -> Package:
 
 def update(link: Link, package: Package) -> dict[str, Any]:
     """Brings a package to the board, which checks and puts it on trial; its manifest. Restart the board to begin."""
-    board = link.inspect("/a", "/b", read=("/app.json",))
+    board = link.inspect("/a", "/b", read=STATE_FILES)
     state = state_of(board)
     if not state:
         raise LinkError(f"{link.port}: no application on this board: run `blindsight hw deploy {link.port}`")

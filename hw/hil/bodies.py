@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from blindsight.hw import profiles
-from blindsight.hw.deploy import APP, deploy, state_of
+from blindsight.hw.deploy import APP, STATE_FILES, deploy, state_of
 from blindsight.hw.emulated import EmulatedBoard
 from blindsight.hw.link import Link
 from blindsight.hw.selftest import selftest
@@ -91,7 +91,7 @@ class MicroPythonDut(Dut):
         self.link = Link(port)
         if "deploy" in capabilities:
             self.deployed = deploy(self.link)
-        board = self.link.inspect("/a", "/b", read=("/app.json",))
+        board = self.link.inspect("/a", "/b", read=STATE_FILES)
         slot = state_of(board).get("active", "a")
         files = sorted((p, h) for p, h in board["files"].items() if p.startswith(f"/{slot}/"))
         digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()

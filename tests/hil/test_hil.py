@@ -89,6 +89,29 @@ def test_skips_quarantines_and_compares(suite: Path, tmp_path: Path) -> None:
     assert hil.verdict(got["bodies"]) == ""
 
 
+def test_the_plot_needs_something_to_compare_with(tmp_path: Path) -> None:
+    row = {"body": "qemu-m4", "metric": "x", "median": 2.0, "last": 4.0, "model": None}
+    hil.plot([row], tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(hil.HilError, match="nothing to plot"):
+        hil.plot([row | {"last": None}], tmp_path / "q.png")
+
+
+def test_measure_and_list_print_one_object() -> None:
+    blindsight = str(Path(sys.executable).with_name("blindsight"))
+    for words in (["list"], ["measure", "--target", "rv32imc"]):
+        done = subprocess.run(
+            [blindsight, "hw", *words, "--json"], capture_output=True, text=True, timeout=200
+        )
+        (line,) = done.stdout.splitlines()
+        got = json.loads(line)
+    assert got["target"] == "rv32imc" and got["modes"]["rlwe"]["pixels"] == 1024
+    done = subprocess.run(
+        [blindsight, "hw", "measure", "--target", "z80"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "rv32imc" in done.stderr
+
+
 def test_a_board_that_is_not_there_fails(suite: Path, tmp_path: Path) -> None:
     got = hil.run("serial:/dev/no-such-port", None, tmp_path / "m.jsonl", tests=suite)
     counts = got["bodies"]["serial:/dev/no-such-port"]
