@@ -120,10 +120,7 @@ class Lowering:
     def _for_softmax(self, logits: Value) -> Value:
         """Logits at a scale that F_Softmax takes, 6 to 26."""
         if logits.scale > SOFTMAX_SCALES[1]:
-            if logits.source is not None:
-                self.settings.caps[logits.source] = SOFTMAX_SCALES[1]
-                raise Again
-            logits = self.truncate(logits)
+            logits = self.truncate(logits, logits.scale - SOFTMAX_SCALES[1])
         if not SOFTMAX_SCALES[0] <= logits.scale <= SOFTMAX_SCALES[1]:
             raise CompileError(
                 f"layer {logits.name!r}: probabilities need logits of scale {SOFTMAX_SCALES[0]} to {SOFTMAX_SCALES[1]}, "
@@ -167,12 +164,12 @@ class Lowering:
         bound, m = self.bound(x)[0], self.settings.m
         return dropped_bits(bound, x.error, m, True) > min(dropped_bits(bound, 0.0, m, True) + 1, 31 - m)
 
-    def truncate(self, x: Value) -> Value:
-        """x in m bits, signed; one truncation serves all its readers."""
+    def truncate(self, x: Value, least: int = 0) -> Value:
+        """x in m bits, signed, at least so many bits dropped; one truncation serves all its readers."""
         if x.name not in self.truncated:
             bound, how = self.bound(x)
             m = self.settings.m
-            f = dropped_bits(bound, x.error, m, True)
+            f = max(dropped_bits(bound, x.error, m, True), least)
             self.check_width(x.name, f, m, bound)
             op = plan.Trunc(
                 out=self.fresh(f"{x.name}.trunc"),

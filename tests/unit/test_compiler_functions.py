@@ -1,0 +1,118 @@
+"""Functions other than ReLU in the compiler: spellings, what is refused and why, scales that the protocols take."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from blindsight.models import CompileError, compile_model
+from blindsight.nn import floatnet
+from blindsight.nn.ideal import run_values
+from blindsight.nn.model import Model
+from blindsight.nn.plan import Clip, LeakyRelu, Lut
+
+RNG = np.random.default_rng(6)
+X = RNG.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+
+
+class Net(nn.Module):
+    def __init__(self, body: Callable[[Tensor], Tensor], gain: float = 3.0) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.body, self.conv, self.end = body, nn.Conv2d(3, 6, 3, padding=1), nn.Linear(96, 5)
+        self.conv.weight.data *= gain
+        self.layer = body if isinstance(body, nn.Module) else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.end(F.avg_pool2d(self.body(self.conv(x)), 2).flatten(1))
+
+
+SPELLINGS: dict[str, tuple[Callable[[Tensor], Tensor], type]] = {
+    "relu6": (lambda x: F.relu6(x, True), Clip),
+    "hardtanh": (lambda x: F.hardtanh(x, -2.0, 2.0), Clip),
+    "clamp": (lambda x: x.clamp(-1, 3), Clip),
+    "leaky": (lambda x: F.leaky_relu(x, 0.1, inplace=True), LeakyRelu),
+    "leaky module": (nn.LeakyReLU(0.2, inplace=True), LeakyRelu),
+    "prelu": (nn.PReLU(), LeakyRelu),
+    "tanh": (lambda x: x.tanh(), Lut),
+    "sigmoid": (torch.sigmoid, Lut),
+    "silu": (lambda x: F.silu(x, inplace=True), Lut),
+    "elu": (lambda x: F.elu(x, 1.0), Lut),
+    "softplus": (nn.Softplus(), Lut),
+    "gelu": (F.gelu, Lut),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_spellings_compile_to_their_operation_and_keep_the_function(name: str) -> None:
+    body, kind = SPELLINGS[name]
+    made = compile_model(Net(body), X, name="n", weight_bits=14)
+    assert sum(isinstance(op, kind) for op in made.plan) == 1
+    floats = floatnet.forward(made.model.graph, X)
+    fixed = run_values(made.plan, made.model.ints, X, np.random.default_rng(2)) / 2.0**made.plan.output_scale
+    assert np.abs(fixed - floats).max() < 0.01
+    assert Model.from_bytes(saved(made.model)).plan.hash == made.plan.hash
+
+
+def saved(model: Model) -> bytes:
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "m.bsm")
+        return (Path(folder) / "m.bsm").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("body", "gain", "text"),
+    [
+        (nn.PReLU(6, init=0.1), 1, None),  # the same slope six times
+        (lambda x: F.leaky_relu(x, -0.5), 1, "must be 0 to 1"),
+        (lambda x: F.elu(x, 2.0), 1, "use its defaults"),
+        (nn.Softplus(beta=2), 1, "use its defaults"),
+        (nn.GELU("tanh"), 1, "use its defaults"),
+        (lambda x: x.clamp(max=6), 1, "clamp"),
+        (nn.SELU(), 1, "use ReLU instead"),
+        (nn.SiLU(), 1e6, "batch norm before it"),
+    ],
+    ids=["prelu", "leaky", "elu", "softplus", "gelu", "clamp", "selu", "too large"],
+)
+def test_what_cannot_be_kept_is_refused(body, gain: float, text: str | None) -> None:
+    if text is None:
+        compile_model(Net(body, gain), X, name="n", weight_bits=8)
+        return
+    with pytest.raises(CompileError, match=text) as caught:
+        compile_model(Net(body, gain), X, name="n", weight_bits=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_prelu_of_different_slopes_is_refused() -> None:
+    net = Net(nn.PReLU(6))
+    net.body.weight.data[0] = 0.5
+    with pytest.raises(CompileError, match="slope for each channel"):
+        compile_model(net, X, name="n", weight_bits=8)
+
+
+def test_large_inputs_of_bounded_functions_keep_their_precision() -> None:
+    """A saturating function may keep more bits than other activations: its result is narrow."""
+    for body in (torch.tanh, F.relu6):
+        made = compile_model(Net(body, 60.0), X, name="n", weight_bits=16)
+        (op,) = [op for op in made.plan if isinstance(op, Clip | Lut)]
+        assert op.m > 16 and op.m + op.f <= 31
+        floats = floatnet.forward(made.model.graph, X)
+        fixed = (
+            run_values(made.plan, made.model.ints, X, np.random.default_rng(2)) / 2.0**made.plan.output_scale
+        )
+        assert np.abs(fixed - floats).max() < 0.02 * floats.std()
+
+
+def test_probabilities_get_logits_of_a_scale_that_softmax_takes() -> None:
+    quiet = Net(torch.tanh)
+    quiet.end.weight.data *= 1e-3
+    quiet.end.bias.data *= 1e-3
+    assert compile_model(quiet, X, name="n", weight_bits=12).plan.output_scale > 26
+    made = compile_model(quiet, X, name="n", weight_bits=12, reveal="probabilities")
+    assert 6 <= made.plan.output_scale <= 26 and made.plan.result_scale == 14
