@@ -188,8 +188,10 @@ class Process:
         self.command, self.log = command, log
         self.env = {**os.environ, **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
+        self._before = 0
 
     def start(self, env: dict[str, str] | None = None) -> Process:
+        self._before = self.count("started")
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(
                 self.command, stdout=out, stderr=out, env={**self.env, **(env or {})}
@@ -216,6 +218,12 @@ class Process:
         while self.count(event) < times:
             assert time.monotonic() < deadline, f"no {event!r} in {self.log}"
             time.sleep(0.02)
+
+    def ready(self) -> None:
+        """Waits until the service last started is up: one that is still being imported does not heed
+        SIGTERM yet.
+        """
+        self.until("started", self._before + 1)
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""

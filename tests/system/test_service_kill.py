@@ -70,6 +70,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[kit.Site, 
 def test_kill_at(stage: tuple[kit.Site, kit.Device, kit.Client], who: str, point: str) -> None:
     place, device, client = stage
     victim = place.cloud if who == "cloud" else place.helper
+    victim.ready()
     assert victim.stop() == 0
     starts = place.cloud.count("subscribed")
     victim.start({"BS_KILL": point})

@@ -99,6 +99,8 @@ def test_random_kills(real: Real, seed: int) -> None:
             kit.wait_port(real.port)
     check(real, client, parcels)
     client.close()
+    for process in (real.cloud, real.helper):
+        process.ready()
     assert real.cloud.stop() == 0 and real.helper.stop() == 0
     ends = [{p["pool"].split("/")[-1]: p["cursor"] for p in stored_pools(f)} for f in pools(real)]
     # Both burn a slot before its first byte: the cursors part by at most the one slot under way at a kill.

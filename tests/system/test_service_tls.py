@@ -2,6 +2,7 @@
 refused, and a device can do no more than its own. The server link is mutual TLS in all of it.
 """
 
+import contextlib
 import os
 import shutil
 import socket
@@ -179,15 +180,17 @@ def test_connections_that_stall_hold_up_nobody(place: Place) -> None:
     from blindsight.service.config import load
 
     port = load(CloudConfig, place.site.cloud_toml).helper.port
-    stalled = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
-    for sock in stalled[::2]:
-        sock.send(os.urandom(20))
-    place.cloud.stop()
-    place.cloud.start()  # has to get through the handshake beside them
-    place.cloud.until("helper-connected", 2)
-    test_pictures_over_tls(place)
-    for sock in stalled:
-        sock.close()
+    with contextlib.ExitStack() as stack:
+        stalled = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(40)]
+        for sock in stalled[::2]:
+            sock.send(os.urandom(20))
+        place.cloud.ready()
+        connected = place.cloud.count("helper-connected")
+        place.cloud.stop()
+        place.cloud.start()  # has to get through the handshake beside them
+        place.cloud.until("helper-connected", connected + 1)
+        place.cloud.ready()
+        test_pictures_over_tls(place)
 
 
 def test_the_cloud_refuses_a_broker_of_another_authority(place: Place, tmp_path: Path) -> None:
