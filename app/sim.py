@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="sim")
     _cost(group)
     _run(group)
+    _fleet(group)
     _capacity(group)
     _validate(group)
 
@@ -87,6 +88,52 @@ def _run(group: typer.Typer) -> None:
             table.add_row(key, json.dumps(value))
         Console().print(table)
         print_costs("the same pictures on the board, by the model", done.costs)
+
+
+def _fleet(group: typer.Typer) -> None:
+    @group.command("fleet")
+    def fleet_command(
+        devices: Annotated[int, typer.Option(min=1, max=10000, help="simulated devices")] = 100,
+        each: Annotated[int, typer.Option(min=1, max=100, help="pictures of each")] = 1,
+        seconds: Annotated[float, typer.Option(min=1, help="the pictures are taken within this time")] = 60.0,
+        model: Annotated[str, typer.Option(help="zoo model")] = "mnist",
+        ingest: Annotated[str, typer.Option(help="rlwe, rlwe-sk or aes")] = "rlwe",
+        firmware: Annotated[
+            int, typer.Option(min=0, max=32, help="devices more, with the real firmware")
+        ] = 1,
+        cut: Annotated[
+            float, typer.Option(min=0, max=1, help="part of the pictures whose connection is cut")
+        ] = 0.05,
+        latency: Annotated[
+            float, typer.Option(min=0, max=10, help="mean delay of a message, seconds")
+        ] = 0.02,
+        seed: Annotated[int, typer.Option(help="of times, pictures and faults")] = 0,
+        timeout: Annotated[float, typer.Option(min=1, help="give up after so many seconds")] = 600.0,
+        as_json: JsonOption = False,
+        html: HtmlOption = None,
+    ) -> None:
+        """Many devices at once against the real broker and servers: real ciphertexts, a seeded timetable, faults."""
+        from blindsight.app import sim_fleet
+
+        got = sim_fleet.run(
+            sim_fleet.Options(devices, each, seconds, model, ingest, firmware, seed, cut, latency, timeout)
+        )
+        if html is not None:
+            html.write_text(report.page(f"{devices:,} devices against the real servers", [], run=got))
+        if as_json:
+            typer.echo(json.dumps(got))
+        else:
+            table = Table("what", "measured", title=f"{devices:,} devices, {got['pictures']:,} pictures")
+            for key, value in got.items():
+                if key != "timeline":
+                    table.add_row(
+                        key.replace("_", " "), value if isinstance(value, str) else json.dumps(value)
+                    )
+            Console().print(table)
+        if got["lost"] or got["twice"] or got["agree"] < got["answered"]:
+            raise sim_fleet.FleetError(
+                f"{got['lost']} lost, {got['twice']} answered twice, {got['agree']} of {got['answered']} agree"
+            )
 
 
 def _capacity(group: typer.Typer) -> None:
