@@ -93,37 +93,52 @@ def _run(group: typer.Typer) -> None:
 def _fleet(group: typer.Typer) -> None:
     @group.command("fleet")
     def fleet_command(
-        devices: Annotated[int, typer.Option(min=1, max=10000, help="simulated devices")] = 100,
-        each: Annotated[int, typer.Option(min=1, max=100, help="pictures of each")] = 1,
-        seconds: Annotated[float, typer.Option(min=1, help="the pictures are taken within this time")] = 60.0,
-        model: Annotated[str, typer.Option(help="zoo model")] = "mnist",
-        ingest: Annotated[str, typer.Option(help="rlwe, rlwe-sk or aes")] = "rlwe",
+        name: Annotated[
+            str, typer.Argument(help="SCENARIO.toml with a [fleet] table", metavar="[SCENARIO]")
+        ] = "",
+        devices: Annotated[int | None, typer.Option(min=1, max=10000, help="simulated devices (100)")] = None,
+        each: Annotated[int | None, typer.Option(min=1, max=100, help="pictures of each (1)")] = None,
+        seconds: Annotated[
+            float | None, typer.Option(min=1, help="the pictures are taken within this time (60)")
+        ] = None,
+        model: Annotated[str | None, typer.Option(help="zoo model (mnist)")] = None,
+        ingest: Annotated[str | None, typer.Option(help="rlwe, rlwe-sk or aes (rlwe)")] = None,
         firmware: Annotated[
-            int, typer.Option(min=0, max=32, help="devices more, with the real firmware")
-        ] = 1,
+            int | None, typer.Option(min=0, max=32, help="devices more, with the real firmware (1)")
+        ] = None,
         cut: Annotated[
-            float, typer.Option(min=0, max=1, help="part of the pictures whose connection is cut")
-        ] = 0.05,
-        latency: Annotated[
-            float, typer.Option(min=0, max=10, help="mean delay of a message, seconds")
-        ] = 0.02,
-        seed: Annotated[int, typer.Option(help="of times, pictures and faults")] = 0,
-        timeout: Annotated[float, typer.Option(min=1, help="give up after so many seconds")] = 600.0,
+            float | None, typer.Option(min=0, max=1, help="part of the connections that is cut (0.05)")
+        ] = None,
+        latency_s: Annotated[
+            float | None,
+            typer.Option("--latency", min=0, max=10, help="mean delay of a message, seconds (0.02)"),
+        ] = None,
+        seed: Annotated[int | None, typer.Option(help="of times, pictures and faults (0)")] = None,
+        timeout_s: Annotated[
+            float | None, typer.Option("--timeout", min=1, help="give up after so many seconds (600)")
+        ] = None,
         as_json: JsonOption = False,
         html: HtmlOption = None,
     ) -> None:
         """Many devices at once against the real broker and servers: real ciphertexts, a seeded timetable, faults."""
         from blindsight.app import sim_fleet
 
-        got = sim_fleet.run(
-            sim_fleet.Options(devices, each, seconds, model, ingest, firmware, seed, cut, latency, timeout)
-        )
+        given = {
+            "devices": devices, "each": each, "seconds": seconds, "model": model, "ingest": ingest, "firmware": firmware,
+            "cut": cut, "latency_s": latency_s, "seed": seed, "timeout_s": timeout_s,
+        }  # fmt: skip
+        wanted = scenario.load(name).fleet if name else {}
+        options = sim_fleet.Options(**wanted | {k: v for k, v in given.items() if v is not None})
+        options.check()
+        got = sim_fleet.run(options)
         if html is not None:
-            html.write_text(report.page(f"{devices:,} devices against the real servers", [], run=got))
+            html.write_text(report.page(f"{options.devices:,} devices against the real servers", [], run=got))
         if as_json:
             typer.echo(json.dumps(got))
         else:
-            table = Table("what", "measured", title=f"{devices:,} devices, {got['pictures']:,} pictures")
+            table = Table(
+                "what", "measured", title=f"{options.devices:,} devices, {got['pictures']:,} pictures"
+            )
             for key, value in got.items():
                 if key != "timeline":
                     table.add_row(

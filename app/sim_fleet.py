@@ -26,6 +26,10 @@ from blindsight.simulator.fleet import Faults, Identity, Outcome, drive, schedul
 from blindsight.wire.blocks import Layout, Mode
 
 
+class FleetError(Exception):
+    """The fleet could not run or did not do what it must; one line."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line says. `firmware`: devices that run the real firmware, beside the simulated ones."""
@@ -42,9 +46,14 @@ class Options:
     timeout_s: float = 600.0
     micropython: str = ""
 
-
-class FleetError(Exception):
-    """The fleet could not run; one line."""
+    def check(self) -> None:
+        """FleetError for what makes no sense."""
+        if not (1 <= self.devices <= 10000 and 1 <= self.each <= 64 and 0 <= self.firmware <= 32):
+            raise FleetError("1 to 10000 devices, 1 to 64 pictures of each, at most 32 with the firmware")
+        if not (
+            self.seconds >= 1 and self.timeout_s >= 1 and 0 <= self.cut <= 1 and 0 <= self.latency_s <= 10
+        ):
+            raise FleetError("seconds and timeout_s are at least 1, cut 0 to 1, latency_s 0 to 10")
 
 
 def run(o: Options) -> dict[str, Any]:

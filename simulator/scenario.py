@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,12 @@ HERE = Path(__file__).resolve().parent / "scenarios"
 _WORK = {
     "height", "width", "channels", "per_day", "sleep", "core", "tls", "per_block", "battery_mah"
 }  # fmt: skip
-_KNOWN = _WORK | {"title", "boards", "modes", "rtt_s", "server_s", "run"}
-_RUN = {"model": str, "pictures": int, "ingest": str, "seed": int}
+_KNOWN = _WORK | {"title", "boards", "modes", "rtt_s", "server_s", "run", "fleet"}
+_RUN = {"model": str, "pictures": int, "ingest": str}
+_FLEET = {
+    "devices": int, "each": int, "seconds": float, "model": str, "ingest": str, "firmware": int, "seed": int,
+    "cut": float, "latency_s": float, "timeout_s": float,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Scenario:
     run_model: str = "mnist"
     run_pictures: int = 3
     run_ingest: str = "rlwe"
-    seed: int = 0
+    fleet: dict[str, Any] = field(default_factory=dict)
 
     def workloads(self) -> list[tuple[str, Workload]]:
         """Every board with every mode."""
@@ -89,5 +93,17 @@ def _parse(raw: dict[str, Any], path: Path) -> Scenario:
         raise CostError(f"{path.name}: run.pictures is 1 to 100")
     return Scenario(
         str(raw.get("title", path.stem)), tuple(boards), modes, work, run.get("model", "mnist"),
-        run.get("pictures", 3), run.get("ingest", "rlwe"), run.get("seed", 0),
+        run.get("pictures", 3), run.get("ingest", "rlwe"), _fleet(raw.get("fleet", {}), path),
     )  # fmt: skip
+
+
+def _fleet(rows: dict[str, Any], path: Path) -> dict[str, Any]:
+    out = {}
+    for key, value in rows.items():
+        kind = _FLEET.get(key)
+        if kind is None:
+            raise CostError(f"{path.name}: fleet.{key}: one of {', '.join(_FLEET)}")
+        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+            raise CostError(f"{path.name}: fleet.{key}: {value!r} is of the wrong kind")
+        out[key] = kind(value)
+    return out

@@ -4,6 +4,8 @@ import heapq
 import json
 import math
 import random
+import re
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import CliRunner
@@ -89,6 +91,11 @@ def test_the_commands_print_one_object_and_write_pages(tmp_path) -> None:  # typ
         shown = CliRunner().invoke(build(), ["sim", *args])
         assert shown.exit_code == 0 and len(shown.stdout) > 200
     text = page.read_text()
+    for drawing in re.findall(r"<svg.*?</svg>", text, re.S):
+        root = ElementTree.fromstring(drawing)  # well-formed, and nothing is drawn outside
+        _, _, width, height = map(float, root.attrib["viewBox"].split())
+        for item in root.iter():
+            assert 0 <= float(item.get("x", 0)) <= width and 0 <= float(item.get("y", 0)) <= height
     assert (
         "<svg" in text
         and "<script" not in text

@@ -129,6 +129,8 @@ def test_scenarios_give_identical_outputs_twice(name: str) -> None:
         ('boards = ["esp32"]\nheight = "x"', "height"),
         ('boards = ["esp32"]\nsleep = "well"', "sleep"),
         ('boards = ["esp32"]\nrtt_s = [3, 2, 1]', "band"),
+        ('boards = ["esp32"]\n[fleet]\ndevises = 3', "devises"),
+        ('boards = ["esp32"]\n[fleet]\ndevices = "many"', "devices"),
         ("boards = [", "TOML"),
     ],
 )
