@@ -1,0 +1,71 @@
+"""`blindsight hw`: signed updates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blindsight.hw import profiles
+from blindsight.hw.link import Link
+
+JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
+PortArgument = Annotated[str, typer.Argument(help="/dev/ttyACM0, COM3 or rfc2217://host:port")]
+
+
+def add_to(group: typer.Typer) -> None:
+    """Adds update-key, sign, update."""
+
+    @group.command("update-key")
+    def update_key(
+        secret: Annotated[Path, typer.Argument(help="file to make; keep it off every server and board")],
+        public: Annotated[Path, typer.Argument(help="file to make; `provision --update-key` takes it")],
+    ) -> None:
+        """Make the key pair that signs updates."""
+        from blindsight.hw.update import new_key
+
+        new_key(secret, public)
+        typer.echo(f"{secret}: signs; {public}: for `blindsight hw provision --update-key`")
+
+    @group.command("sign")
+    def sign(
+        out: Annotated[Path, typer.Argument(help="package to write", dir_okay=False)],
+        key: Annotated[Path, typer.Option(help="secret of `update-key`", dir_okay=False)],
+        counter: Annotated[int, typer.Option(min=1, help="above every one signed before")],
+        board: Annotated[str, typer.Option(help="a board of `hw list`")] = "",
+        arch: Annotated[str, typer.Option(help="or its .mpy architecture, e.g. x64")] = "",
+        as_json: JsonOption = False,
+    ) -> None:
+        """Sign this checkout's application for boards of one architecture."""
+        from blindsight.hw import update as updates
+
+        target = arch or (profiles.load_board(board).mpy if board else "")
+        if not target:
+            raise updates.UpdateError("say for which board: --board NAME that runs MicroPython, or --arch")
+        out.write_bytes(updates.sign(key, counter, target))
+        if as_json:
+            typer.echo(
+                json.dumps(
+                    {"package": str(out), "arch": target, "counter": counter, "bytes": out.stat().st_size}
+                )
+            )
+            return
+        typer.echo(f"{out}: {out.stat().st_size:,} bytes for {target}, counter {counter}")
+
+    @group.command("update")
+    def update(
+        port: PortArgument,
+        package: Annotated[Path, typer.Argument(help="file of `sign`", dir_okay=False)],
+        as_json: JsonOption = False,
+    ) -> None:
+        """Bring a signed version to a board, which checks it, tries it and goes back unless it proves healthy."""
+        from blindsight.hw import update as updates
+
+        manifest = updates.update(Link(port), updates.read_package(package))
+        if as_json:
+            typer.echo(json.dumps({"version": manifest["version"], "counter": manifest["counter"]}))
+            return
+        typer.echo(f"{port}: version {manifest['version']} is accepted and on trial at the next start")
+        typer.echo(f"next: blindsight hw monitor {port} --until healthy")
