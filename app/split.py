@@ -48,6 +48,7 @@ def split_into(source: Path, folder: Path, owner: bool = True) -> dict[str, str]
     if owner:
         files["owner"] = folder / f"{stem}{OWNER}"
         model.save(files["owner"])
+        files["owner"].chmod(0o600)
         (folder / f"{stem}.owner.plan.json").unlink()
     files["plan"].write_text(model.plan.to_json(), encoding="ascii")
     return {whose: str(path) for whose, path in files.items()}
