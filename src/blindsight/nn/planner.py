@@ -53,7 +53,11 @@ class Costs:
         primes = len(ring.primes)
         return cls(
             byte=1 / 20e6 if ring == CONCEALED else cls.byte,
-            up_bits=50 * primes, down_bits=ring.c1_bits, share_bits=ring.c0_bits, n=ring.n, primes=primes
+            up_bits=50 * primes,
+            down_bits=ring.c1_bits,
+            share_bits=ring.c0_bits,
+            n=ring.n,
+            primes=primes,
         )
 
     def work(self, inputs: Any, answers: Any, weights: Any, products: Any) -> Any:
