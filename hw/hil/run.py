@@ -49,7 +49,7 @@ def run(
         ]
         command += ["--hardware-map", str(hardware_map)] if hardware_map else []
         command += ["--hil-deploy"] if deploy else []
-        status = subprocess.run(command, stdout=sys.stderr, stdin=subprocess.DEVNULL).returncode
+        status = subprocess.run(command, stdout=2, stdin=subprocess.DEVNULL).returncode  # standard error
         if status not in (0, 1) or not summary.exists():
             raise HilError("the tests did not run: see pytest's message above")
         result: dict[str, Any] = json.loads(summary.read_text())
