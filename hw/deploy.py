@@ -25,6 +25,7 @@ ARCHES = (
     "", "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensa", "xtensawin",
     "rv32imc", "rv64imc",
 )  # fmt: skip
+MPY = (6, 3)  # native code is tied to the sub-version too; what mpy-cross 1.23 to 1.29 emits
 ROOT_FILES = {"main.py": "launcher.py"}  # file of the board's root -> file of hw/board; not compiled
 ROOT_MODULES = ("bsupdate", "bsed25519")
 
@@ -44,10 +45,10 @@ class Deployed:
 def arch_of(board: dict[str, Any]) -> str:
     """mpy-cross's name of a board's native architecture, from `Link.inspect`."""
     mpy = int(board["mpy"])
-    if mpy & 0xFF != 6 or not 0 < mpy >> 10 < len(ARCHES):
+    if (mpy & 0xFF, mpy >> 8 & 3) != MPY or not 0 < mpy >> 10 < len(ARCHES):
         raise LinkError(
-            f"this MicroPython loads .mpy version {mpy & 0xFF}, architecture {mpy >> 10}: flash a release from 1.22 on "
-            "for a chip with native code"
+            f"this MicroPython loads .mpy version {mpy & 0xFF}.{mpy >> 8 & 3}, architecture {mpy >> 10}; wanted "
+            f"{MPY[0]}.{MPY[1]} on a chip with native code: flash release 1.23 or newer"
         )
     return ARCHES[mpy >> 10]
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from blindsight.hw.deploy import arch_of
 from blindsight.hw.inventory import Inventory, InventoryError
+from blindsight.hw.link import LinkError
 from blindsight.hw.provision import ProvisionError, fingerprint, provision, read_directory
 
 
@@ -104,3 +106,18 @@ def test_a_damaged_inventory_is_kept(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match="not an inventory"):
         Inventory(path).write("cam", state="ready")
     assert path.read_text() == "not json"
+
+
+@pytest.mark.parametrize(
+    ("mpy", "arch"), [(2822, "x64"), (6 | 3 << 8 | 11 << 10, "rv32imc"), (6 | 3 << 8 | 10 << 10, "xtensawin")]
+)
+def test_the_board_s_own_architecture(mpy: int, arch: str) -> None:
+    assert arch_of({"mpy": mpy}) == arch
+
+
+@pytest.mark.parametrize(
+    "mpy", [0, 6 | 3 << 8, 6 | 2 << 8 | 10 << 10, 5 | 3 << 8 | 10 << 10, 6 | 3 << 8 | 60 << 10]
+)
+def test_firmware_that_cannot_load_the_application(mpy: int) -> None:
+    with pytest.raises(LinkError, match="flash release"):
+        arch_of({"mpy": mpy})
