@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import serial  # type: ignore[import-untyped]
@@ -14,7 +14,7 @@ from blindsight.hw.link import LinkError
 
 def events(
     port: str, restart: bool = True, seconds: float | None = None, silence: float | None = None
-) -> Iterator[dict[str, Any] | str]:
+) -> Generator[dict[str, Any] | str, None, None]:
     """Events (objects of one JSON line each) and other lines of the board, until `seconds` are over.
 
     `silence` ends it after so many seconds without a byte. A board that goes away raises LinkError.
