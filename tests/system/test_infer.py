@@ -28,16 +28,17 @@ def infer(*args: str) -> dict:
     return json.loads(out)
 
 
-def check_zoo(name: str, count: int) -> None:
+def check_zoo(name: str, count: int, missed: int, points: float) -> None:
+    """At most `missed` labels differ from the float network's, and the accuracy differs by at most `points` of 1."""
     report = infer("--model", name, "--count", str(count))
     data = np.load(zoo.pictures(name))
     model = Model.load(zoo.path(name))
     x = data["x"][:count]
     truth = floatnet.forward(model.graph, x if x.ndim == 4 else x[..., None]).argmax(axis=1)
-    same = np.mean(np.array(report["top1"]) == truth)
-    assert report["agreement"] == same >= 0.99
+    same = np.array(report["top1"]) == truth
+    assert report["agreement"] == np.mean(same) and (~same).sum() <= missed
     assert report["accuracy"] == np.mean(np.array(report["top1"]) == data["y"][:count])
-    assert abs(report["accuracy"] - report["float_accuracy"]) <= 0.005
+    assert abs(report["accuracy"] - report["float_accuracy"]) <= points + 1e-9
     for key in ("online_s", "offline_s", "setup_s", "online_bytes", "offline_bytes", "rounds"):
         assert report[key] > 0
     assert set(report["peak_rss_bytes"]) == {"cloud", "helper"} and report["count"] == count
@@ -45,13 +46,15 @@ def check_zoo(name: str, count: int) -> None:
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_zoo_labels_are_the_float_networks(name):
-    check_zoo(name, 100)
+    # A picture on the border of two classes falls either way: two of 100 are 8 times what the whole test set foretells.
+    check_zoo(name, 100, missed=2, points=0.02)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", zoo.names())
 def test_zoo_on_every_shipped_picture(name):
-    check_zoo(name, len(np.load(zoo.pictures(name))["x"]))
+    count = len(np.load(zoo.pictures(name))["x"])
+    check_zoo(name, count, missed=count // 100, points=max(0.005, 1 / count))
 
 
 def test_wan_gives_the_same_answers():
