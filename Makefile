@@ -11,7 +11,7 @@ APT_DEV := $(APT_BUILD) mosquitto mosquitto-clients socat valgrind clang clang-f
   gcc-arm-linux-gnueabihf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help dev demo test test-long bench lint docs native clean
+.PHONY: help dev demo test test-long faults bench lint docs native clean
 help:
 	@echo "make demo       build what the demo needs and run it"
 	@echo "make test       build everything and run the tests (under 20 minutes)"
@@ -50,6 +50,10 @@ test: dev
 
 test-long: dev
 	$(BIN)/python -m pytest -m long
+
+# fault suite; RUNS=200 for the long run
+faults: dev
+	$(BIN)/python tests/faults/run.py --runs $(or $(RUNS),16)
 
 bench: dev
 	$(BIN)/python -m bench
