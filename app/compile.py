@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from blindsight.app.images import load_images
 
+from blindsight.app.images import load_images
 from blindsight.nn import planner
 from blindsight.nn.model import plan_path
 

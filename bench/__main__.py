@@ -2,8 +2,8 @@
 
     python -m bench [TABLE ...]
 
-Each table is one script that prints one JSON object with `--json`: a row, or `rows`. Every row is written with the machine, the commit and the
-compiler. Two cores are shared by both parties; figures are of one run on whatever else the machine was doing, so compare within a run.
+Each table is one script that prints one JSON object with `--json`: a row, or `rows`. Every row is written with the machine, the
+commit and the compiler. Two cores are shared by both parties; figures are of one run on whatever else the machine was doing, so compare within a run.
 """
 
 import csv
@@ -26,7 +26,9 @@ TABLES: dict[str, list[list[str]]] = {
     "relu": [[sys.executable, "-m", "bench.relu", "--json"]],
     "linear": [[sys.executable, "-m", "bench.linear", "--json"]],
     "infer": [
-        [*INFER, model, "--count", "32", "--link", link] for model in ("mnist", "fashion", "cifar") for link in ("lan", "wan")
+        [*INFER, model, "--count", "32", "--link", link]
+        for model in ("mnist", "fashion", "cifar")
+        for link in ("lan", "wan")
     ],
 }
 
@@ -41,7 +43,11 @@ def context() -> dict[str, str]:
             return "unknown"
 
     cpu = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
     return {
@@ -90,7 +96,9 @@ def main() -> None:
             writer.writerows({**row, **about} for row in rows)
         table = Table(*columns, title=name)
         for row in rows:
-            table.add_row(*(f"{v:,.4g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns))
+            table.add_row(
+                *(f"{v:,.4g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns)
+            )
         out.print(table)
 
 

@@ -42,8 +42,7 @@ static struct {
     FILE *out;
 } state;
 
-static place *find(uint64_t at)
-{
+static place *find(uint64_t at) {
     size_t i = (size_t)(at * 0x9e3779b97f4a7c15u >> 46);
     while (state.places[i].next && state.places[i].at != at) {
         i = (i + 1) % SLOTS;
@@ -51,8 +50,7 @@ static place *find(uint64_t at)
     return &state.places[i];
 }
 
-static void close_section(void)
-{
+static void close_section(void) {
     const bool on = strcmp(state.section, "off") != 0;
     if (on) {
         fprintf(state.out, "section %s\n", state.section);
@@ -67,8 +65,7 @@ static void close_section(void)
     }
 }
 
-static void executed(unsigned cpu, void *user)
-{
+static void executed(unsigned cpu, void *user) {
     place *p = user;
     (void)cpu;
     if (state.last && state.last->next != p->at) {
@@ -82,8 +79,7 @@ static void executed(unsigned cpu, void *user)
     state.last = p;
 }
 
-static void translated(plugin_id id, struct block *block)
-{
+static void translated(plugin_id id, struct block *block) {
     (void)id;
     for (size_t i = 0, n = qemu_plugin_tb_n_insns(block); i < n; i++) {
         struct instruction *in = qemu_plugin_tb_get_insn(block, i);
@@ -100,16 +96,14 @@ static void translated(plugin_id id, struct block *block)
     }
 }
 
-static void finished(plugin_id id, void *user)
-{
+static void finished(plugin_id id, void *user) {
     (void)id;
     (void)user;
     close_section();
     fclose(state.out);
 }
 
-EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
-{
+EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv) {
     (void)info;
     state.section = "off";
     state.places = calloc(SLOTS, sizeof *state.places);
