@@ -2,8 +2,9 @@
 
     python -m bench [TABLE ...]
 
-Each table is one script that prints one JSON object with `--json`: a row, or `rows`. Every row is written with the machine, the
-commit and the compiler. Two cores are shared by both parties; figures are of one run on whatever else the machine was doing, so compare within a run.
+Each table is one script that prints one JSON object with `--json`: a row, or `rows`. Every row is written
+with the machine, the commit and the compiler. Two cores are shared by both parties, and figures depend on
+what else the machine was doing: compare within a run.
 """
 
 import csv
