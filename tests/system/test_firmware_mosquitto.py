@@ -163,6 +163,9 @@ def test_plain(tmp_path: Path, broker: Mosquitto) -> None:
     cloud = Cloud(broker.port, servers)
     device = lab.Device(provision.path)
     assert device.wait() == 0, device.stderr
+    deadline = time.monotonic() + 10  # the device's farewell may still be on its way
+    while servers.status.get("cam-1", {}).get("state") != "offline" and time.monotonic() < deadline:
+        time.sleep(0.05)
     cloud.stop()
     _answered(provision, servers, device)
     assert servers.status["cam-1"]["state"] == "offline"
