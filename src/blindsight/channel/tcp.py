@@ -9,6 +9,9 @@ from blindsight.channel.base import ChannelError, PeerClosed, PeerTimeout
 from blindsight.channel.framing import LIMITS, FramedChannel
 
 _CHUNK = 1 << 18
+# A protocol is many short rounds, and waking a sleeping process costs more than most of them take: look
+# again for this long before going to sleep.
+_SPIN_S = 0.0005
 _MAX_AHEAD = 2 * max(LIMITS.values())  # what a peer may send while this end is still sending
 
 
@@ -81,8 +84,10 @@ class SocketTransport:
             view[:n] = self._ahead[:n]
             del self._ahead[:n]
             return n
+        asleep_from = time.perf_counter() + _SPIN_S
         while (n := self._read(view)) < 0:
-            self._wait(select.POLLIN, "sent")
+            if time.perf_counter() > asleep_from:
+                self._wait(select.POLLIN, "sent")
         return n
 
     def recv_into(self, view: memoryview) -> None:
