@@ -38,7 +38,7 @@ def run_with_kills(folder: Path, pictures: int, kills: int, rng: random.Random) 
     hit, deadline = 0, time.monotonic() + 400
     try:
         for _ in range(kills):
-            time.sleep(rng.uniform(0.2, 3.0))
+            time.sleep(rng.uniform(0.3, 1.5))
             victim = rng.randrange(2)
             if workers[0].poll() == 0:
                 break
@@ -73,7 +73,7 @@ def run_with_kills(folder: Path, pictures: int, kills: int, rng: random.Random) 
 
 
 def test_kills_lose_nothing_and_reuse_nothing(tmp_path):
-    assert run_with_kills(tmp_path, pictures=8, kills=4, rng=random.Random(os.urandom(8))) >= 1
+    assert run_with_kills(tmp_path, pictures=40, kills=4, rng=random.Random(os.urandom(8))) >= 1
 
 
 @pytest.mark.long
