@@ -25,10 +25,6 @@ COMMANDS = (
 )  # modules of blindsight.app with `register(app)`
 
 
-class UsageError(Exception):
-    """An option or a file that cannot be used; one line that names the fix."""
-
-
 def build() -> typer.Typer:
     app = typer.Typer(
         name="blindsight",

@@ -34,9 +34,3 @@ def uniform_u32(rng: Rng, shape: tuple[int, ...] | int) -> np.ndarray:
     """Uniform ring elements, `uint32` of the given shape."""
     count = int(np.prod(shape))
     return np.frombuffer(bytearray(rng.bytes(4 * count)), dtype="<u4").reshape(shape)
-
-
-def uniform_words(rng: Rng, shape: tuple[int, ...] | int) -> np.ndarray:
-    """Uniform bit-vector words, `uint64` of the given shape."""
-    count = int(np.prod(shape))
-    return np.frombuffer(bytearray(rng.bytes(8 * count)), dtype="<u8").reshape(shape)
