@@ -19,6 +19,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -31,6 +32,14 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost", "--remote-debugging-pipe",
 )  # fmt: skip
+# The browser reads commands from descriptor 3 and writes answers to 4.
+_LAUNCH = """
+import fcntl, os, sys
+held = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3]]
+os.dup2(held[0], 3)
+os.dup2(held[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class BrowserError(AssertionError):
@@ -50,14 +59,13 @@ class Chromium:
 
     def __init__(self, width: int = 1280, height: int = 900) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-        # The browser reads commands from descriptor 3 and writes answers to 4.
         self._stderr = open(Path(self._folder.name) / "stderr", "wb")  # noqa: SIM115 - closed in close()
         ours_in, theirs_out = os.pipe()
         theirs_in, self._out = os.pipe()
         self._in = ours_in
         flags = [*FLAGS, f"--window-size={width},{height}", f"--user-data-dir={self._folder.name}/profile"]
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", find(), *flags, "about:blank"],
+            [sys.executable, "-c", _LAUNCH, str(theirs_in), str(theirs_out), find(), *flags, "about:blank"],
             pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._stderr,
             env={**os.environ, "HOME": self._folder.name},
         )  # fmt: skip
