@@ -8,7 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from chromium import BrowserError, Chromium
 
-PAGE = """<!doctype html><title>t</title><input id=name><input id=file type=file><p id=out></p>
+PAGE = """<!doctype html><title>t</title><input id=name><input id=file type=file multiple><p id=out></p>
 <div style="height:3000px"></div>
 <button id=go onclick="setTimeout(() => { document.querySelector('#out').textContent = 'hello ' + document
 .querySelector('#name').value + ' ' + document.querySelector('#file').files.length }, 100)">go</button>"""
