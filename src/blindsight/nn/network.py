@@ -22,6 +22,7 @@ from blindsight.nn.steps import STEPS, Material, Run, Step
 from blindsight.ot.correlations import Correlations, Draw
 
 Trace = Callable[[Op], AbstractContextManager[object]]
+Watch = Callable[[Op, np.ndarray], None]
 
 
 class Network:
@@ -62,6 +63,7 @@ class Network:
         material: Material,
         pixels: np.ndarray,
         trace: Trace | None = None,
+        watch: Watch | None = None,
     ) -> np.ndarray:
         """Run one inference on this party's share of the pixels.
 
@@ -70,6 +72,7 @@ class Network:
             material: masks and linear shares; emptied as they are consumed.
             pixels: `uint32` share of the pixel values 0..255 in capture order (H, W, C), flat.
             trace: called with each operation; its context manager is held while the operation runs.
+            watch: called with each operation and this party's share of its output (`uint32`), which it may only read.
 
         Returns:
             This party's share of the result, `uint32` [result_count]: indices, or logits at the plan's output scale.
@@ -86,6 +89,8 @@ class Network:
         for op, step in self._steps:
             with trace(op) if trace else nullcontext():
                 share = step.run(run)
+            if watch:
+                watch(op, share)
             for name in op.inputs:
                 if self._last_use[name] == op.out:
                     run.tensors.pop(name, None)

@@ -10,6 +10,7 @@ of a run: after any error the connection is dropped and the next attempt takes n
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +20,7 @@ import numpy as np
 from blindsight.channel import Channel
 from blindsight.mpc.ingest import PixelsFromMask, PixelsFromXor
 from blindsight.mpc.session import Session
-from blindsight.nn.network import Network
+from blindsight.nn.network import Network, Trace, Watch
 from blindsight.nn.plan import Plan
 from blindsight.offline.make import LinearSide, layout, make_batch
 from blindsight.offline.slot import Tape
@@ -79,11 +80,19 @@ class PairEngine(Protocol):
 
 class Engine:
     """The real machinery. Made at both ends right after HELLO (base OT runs here); stores lie under
-    `folder`.
+    `folder`. `trace` and `watch` follow every run (`Network.run`); the ingest is the plan's input operation.
     """
 
-    def __init__(self, channel: Channel, folder: Path, link: str = "lan") -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        folder: Path,
+        link: str = "lan",
+        trace: Trace | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._channel, self._folder = channel, folder
+        self._trace, self._watch = trace, watch
         self._stores: dict[str, Store] = {}
         self._generator = Generator(channel, link=link)
 
@@ -141,8 +150,12 @@ class Engine:
         material = form.unpack(data, slot)
         tape = Tape(material.draws)
         protocol = _protocol(kind)
-        share = protocol.run(Session(self._channel, tape), pixels)
-        return program.network.run(self._channel, tape, material, share)
+        first = program.plan.ops[0]
+        with self._trace(first) if self._trace else nullcontext():
+            share = protocol.run(Session(self._channel, tape), pixels)
+        if self._watch:
+            self._watch(first, share)
+        return program.network.run(self._channel, tape, material, share, self._trace, self._watch)
 
     def close(self) -> None:
         """Closes the stores, so that the pair's next connection can open them."""
