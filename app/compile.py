@@ -1,6 +1,7 @@
 """`blindsight compile`: a PyTorch network to a model file and its public plan."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +62,10 @@ def register(app: typer.Typer) -> None:
         labels: Annotated[Path | None, typer.Option(help="one label a line, or a JSON list")] = None,
         reveal: Annotated[str, typer.Option(help="top1, topk, logits or probabilities")] = "top1",
         weight_bits: Annotated[str, typer.Option(help="auto, or 8 .. 16")] = "auto",
+        m: Annotated[str, typer.Option(help="bits of activations: auto, or 8 .. 16")] = "16",
+        storage: Annotated[
+            str, typer.Option(help="full, or compact: a byte a weight, for large networks")
+        ] = "full",
         explain: Annotated[
             bool, typer.Option(help="print bounds, bit widths and the cut of every layer")
         ] = False,
@@ -71,8 +76,10 @@ def register(app: typer.Typer) -> None:
             raise CompileUsageError(f"--out must end in .bsm, not {out.name!r}")
         if weight_bits != "auto" and not (weight_bits.isdigit() and 8 <= int(weight_bits) <= 16):
             raise CompileUsageError(f"--weight-bits is auto or 8 .. 16, not {weight_bits!r}")
+        if m != "auto" and not (m.isdigit() and 8 <= int(m) <= 16):
+            raise CompileUsageError(f"--m is auto or 8 .. 16, not {m!r}")
         compile_model, load_module = _compiler()
-        pictures, _ = load_images(calibration)
+        pictures, truth = load_images(calibration)
         compiled = compile_model(
             load_module(source, weights),
             pictures if pictures.ndim == 4 else pictures[..., None],
@@ -82,19 +89,26 @@ def register(app: typer.Typer) -> None:
             labels=read_labels(labels),
             reveal=reveal,
             weight_bits="auto" if weight_bits == "auto" else int(weight_bits),
+            m="auto" if m == "auto" else int(m),
+            storage=storage,
+            truth=truth,
         )
         compiled.save(out)
         if as_json:
-            summary = {
+            summary: dict[str, Any] = {
                 "model": str(out),
                 "plan": str(plan_path(out)),
                 "plan_hash": compiled.model.plan.hash.hex(),
             }
+            if compiled.loss:
+                summary["loss"] = asdict(compiled.loss)
             print(json.dumps(summary))
             return
         if explain:
             print(compiled.explain())
             print(planner.explain(compiled.model.plan))
+        elif compiled.loss:
+            print(compiled.loss)
         print(f"{out} (the cloud's), {plan_path(out)} (public: give it to the helper)")
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from blindsight.nn import floatnet
+from blindsight.nn import compact, floatnet
 from blindsight.nn.floatnet import FloatGraph
 from blindsight.nn.ideal import run_values
-from blindsight.nn.model import Model
+from blindsight.nn.model import STORAGES, Model
 from blindsight.nn.plan import Plan, Reveal
 
 from . import fold
@@ -29,6 +29,25 @@ SLACK = 0.001  # agreement that fewer activation bits may cost
 SIMULATED = 512  # calibration pictures that the choice is made on
 
 
+@dataclass(frozen=True)
+class Loss:
+    """What compact storage costs against the trained network, float against float, on the calibration pictures.
+
+    `accuracy` is (trained, compact), None without labels.
+    """
+
+    agreement: float
+    count: int
+    accuracy: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        text = f"compact storage agrees with the trained network on {self.agreement:.2%} of {self.count} pictures"
+        if self.accuracy is None:
+            return text
+        before, after = self.accuracy
+        return f"{text}; accuracy {before:.2%} -> {after:.2%}, a loss of {100 * (before - after):+.2f} points"
+
+
 @dataclass
 class Compiled:
     """The result: `model` (plan, integer weights, float reference) and how it was made."""
@@ -39,6 +58,7 @@ class Compiled:
     agreement: float
     simulated: int
     tried: list[tuple[int, float]]
+    loss: Loss | None = None
 
     @property
     def plan(self) -> Plan:
@@ -63,6 +83,8 @@ class Compiled:
             f"weight bits {self.weight_bits}; expected agreement with the float network, by bits: {tried} "
             f"(of {self.simulated} pictures)"
         )
+        if self.loss:
+            lines.append(str(self.loss))
         if self.agreement < TARGET:
             lines.append(
                 f"warning: {self.agreement:.2%} is below {TARGET:.1%}: calibrate with typical pictures, or train "
@@ -82,6 +104,8 @@ def compile_model(
     reveal: str = "top1",
     weight_bits: int | Literal["auto"] = "auto",
     m: int | Literal["auto"] = 16,
+    storage: str = "full",
+    truth: np.ndarray | None = None,
 ) -> Compiled:
     """Compile `module`, which takes float32 (N, C, H, W) = (x / 255 - mean) / std and returns logits (N,
     classes).
@@ -93,6 +117,8 @@ def compile_model(
             `expected_agreement`).
         m: bits of an activation, 8 to 16, or `auto`: the fewest of 12, 14, 16 that agree as 16 do, to 0.1 %; fewer
             make the secure run cheaper (12 bits: a quarter), and leave twice the calibrated range instead of four times.
+        storage: `full`, or `compact`: a byte a weight (`nn.compact`), the float reference being the dequantised network.
+        truth: (N,) classes of the calibration pictures, for the accuracy that compact storage costs.
 
     Raises:
         CompileError: one line that names the layer and what to do.
@@ -104,6 +130,8 @@ def compile_model(
         raise CompileError(f"weight bits must be 8 to 16 or auto, not {weight_bits}")
     if m != "auto" and not 8 <= m <= 16:
         raise CompileError(f"m must be 8 to 16 or auto, not {m}")
+    if storage not in STORAGES:
+        raise CompileError(f"storage {storage!r}: use {' or '.join(STORAGES)}")
     traced = trace(module, (channels, height, width), means, stds)
     if traced.heads and reveal == "logits":
         raise CompileError(
@@ -129,26 +157,45 @@ def compile_model(
     shown = parts["reveal"].mode
 
     def attempt(bits: int, m: int) -> Compiled:
-        lowering = lower(graph, seen, Settings(bits, m, 4.0 if m >= 15 else 2.0, reveal=shown))
+        lowering = lower(graph, seen, Settings(bits, m, 4.0 if m >= 15 else 2.0, {}, shown, storage))
         plan = Plan(**parts, ops=tuple(lowering.ops))
         logits = run_values(plan, lowering.ints, pictures[:SIMULATED], np.random.default_rng(0))
         agreement = expected_agreement(floats, logits / 2.0**plan.output_scale)
-        return Compiled(Model(plan, lowering.ints, stored), lowering, bits, agreement, len(floats), tried)
+        model = Model(plan, lowering.ints, stored)
+        return Compiled(model, lowering, bits, agreement, len(floats), tried)
 
-    best: Compiled | None = None
-    for bits in range(8, 17) if weight_bits == "auto" else (weight_bits,):
-        made = attempt(bits, 16 if m == "auto" else m)
-        tried.append((bits, made.agreement))
-        if best is None or made.agreement > best.agreement:
-            best = made
-        if made.agreement >= TARGET:
-            break
-    assert best is not None
-    for fewer in (12, 14) if m == "auto" else ():
-        made = attempt(best.weight_bits, fewer)
-        if made.agreement >= best.agreement - SLACK:
-            return made
+    def search() -> Compiled:
+        best: Compiled | None = None
+        for bits in range(8, 17) if weight_bits == "auto" else (weight_bits,):
+            made = attempt(bits, 16 if m == "auto" else m)
+            tried.append((bits, made.agreement))
+            if best is None or made.agreement > best.agreement:
+                best = made
+            if made.agreement >= TARGET:
+                break
+        assert best is not None
+        for fewer in (12, 14) if m == "auto" else ():
+            made = attempt(best.weight_bits, fewer)
+            if made.agreement >= best.agreement - SLACK:
+                return made
+        return best
+
+    best = search()
+    if storage == "compact":
+        small = compact.reference(best.plan, best.model.ints, graph)
+        best.model = Model(best.plan, best.model.ints, small, storage)
+        best.loss = _loss(stored, small, pictures, truth)
     return best
+
+
+def _loss(trained: FloatGraph, small: FloatGraph, pictures: np.ndarray, truth: np.ndarray | None) -> Loss:
+    some = pictures[: 8 * SIMULATED]
+    before, after = (floatnet.forward(graph, some).argmax(axis=1) for graph in (trained, small))
+    right = None
+    if truth is not None:
+        wanted = np.asarray(truth)[: len(some)]
+        right = float(np.mean(before == wanted)), float(np.mean(after == wanted))
+    return Loss(float(np.mean(before == after)), len(some), right)
 
 
 def expected_agreement(floats: np.ndarray, fixed: np.ndarray) -> float:

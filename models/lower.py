@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from blindsight.mpc import smooth
-from blindsight.nn import kernels, plan
+from blindsight.nn import compact, kernels, plan
 from blindsight.nn.floatnet import FloatGraph, FloatOp
 
 from .bounds import ACCUMULATOR, LOGIT, Interval, dropped_bits, he_error
@@ -75,6 +75,7 @@ class Settings:
     headroom: float = 4.0
     caps: dict[str, int] = field(default_factory=dict)
     reveal: str = "top1"
+    storage: str = "full"
 
 
 SOFTMAX, SOFTMAX_SCALES = 2.0**29, (6, 26)  # F_Softmax: |logit| + E below, scales of the logits
@@ -240,7 +241,12 @@ class Lowering:
         start = min(full, self.settings.caps.get(op.out, 60) - x.scale)
         for shift in range(start, start - bits - 16, -1):
             scale = x.scale + shift
-            w = np.rint(weight * 2.0**shift).astype(np.int16)
+            real = weight * 2.0**shift
+            w = (
+                compact.quantise(real)
+                if self.settings.storage == "compact"
+                else np.rint(real).astype(np.int16)
+            )
             b = np.rint(bias * 2.0**scale)
             wide = b.reshape(-1, 1, 1) if op.op == "conv2d" and b.ndim == 1 else b
             if op.op == "conv2d":

@@ -40,7 +40,7 @@ class FloatGraph:
     """Operations in order, the arrays they name, and the input normalisation (x / 255 - mean) / std."""
 
     ops: list[FloatOp]
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -83,7 +83,7 @@ class FloatGraph:
                 for o in item["ops"]
             ]
             mean, std = (tuple(float(v) for v in item[key]) for key in ("mean", "std"))
-            graph = FloatGraph(ops, dict(arrays), mean, std)
+            graph = FloatGraph(ops, arrays, mean, std)
             _check(graph)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             if isinstance(error, PlanError):
@@ -225,9 +225,10 @@ def _shape(graph: FloatGraph, op: FloatOp, shapes: list[Shape]) -> Shape:
         if op.op != "conv2d":
             return (first[0], *size)
         weight, bias = graph.array(op, "weight"), graph.array(op, "bias")
-        if weight.shape[1:] != (first[0] // a["groups"], *a["kernel"]) or bias.shape != weight.shape[:1]:
+        made = (weight.shape[0], *size)
+        if weight.shape[1:] != (first[0] // a["groups"], *a["kernel"]) or bias.shape not in (made[:1], made):
             raise ValueError(f"weights of {op.out}")
-        return (weight.shape[0], *size)
+        return made
     if op.op == "linear":
         weight, bias = graph.array(op, "weight"), graph.array(op, "bias")
         if weight.shape != (*bias.shape, *first):

@@ -12,27 +12,32 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from . import compact
 from .floatnet import FloatGraph
 from .plan import Conv2d, Plan, PlanError, WeightedOp, canonical
 
 FORMAT, VERSION = "blindsight-model", "1"
+STORAGES = ("full", "compact")
 MAX_BYTES = 1 << 31
 
 
 @dataclass
 class Model:
     """A checked model. `ints` maps the plan's weight names to int16 weights and its bias names to int32
-    biases.
+    biases; `storage` is how the file holds them: `full`, with the float reference's own weights beside them, or
+    `compact` (`nn.compact`), where `graph` is the network of the dequantised integers.
     """
 
     plan: Plan
     ints: dict[str, np.ndarray]
     graph: FloatGraph
+    storage: str = "full"
 
     def __post_init__(self) -> None:
         check_ints(self.plan, self.ints)
@@ -55,17 +60,23 @@ class Model:
         if path.suffix != ".bsm":
             raise ValueError(f"{path}: a model file is named M.bsm")
         tensors = {f"int/{name}": value for name, value in self.ints.items()}
-        for op in self.plan.weighted:
-            if op.weight_bits <= 8:
-                tensors[f"int/{op.weight}"] = self.ints[op.weight].astype(np.int8)
-        for name, value in self.graph.arrays.items():
-            tensors[f"float/{name}"] = np.ascontiguousarray(value, np.float32)
         metadata = {
             "format": FORMAT,
             "version": VERSION,
             "plan": self.plan.to_json(),
             "float": canonical(self.graph.to_json()),
         }
+        if self.storage == "compact":
+            metadata["storage"] = self.storage
+            for op in self.plan.weighted:
+                mantissa, shift = compact.pack(self.ints[op.weight])
+                tensors |= {f"int/{op.weight}": mantissa, f"shift/{op.weight}": shift}
+        else:
+            for op in self.plan.weighted:
+                if op.weight_bits <= 8:
+                    tensors[f"int/{op.weight}"] = self.ints[op.weight].astype(np.int8)
+            for name, value in self.graph.arrays.items():
+                tensors[f"float/{name}"] = np.ascontiguousarray(value, np.float32)
         path.write_bytes(save(tensors, metadata))
         plan_path(path).write_text(self.plan.to_json(), encoding="ascii")
 
@@ -91,7 +102,8 @@ class Model:
             raise PlanError("a safetensors file, but no Blindsight model: make one with `blindsight compile`")
         if metadata.get("version") != VERSION:
             raise PlanError(f"model version {metadata.get('version')!r}, this program reads {VERSION}")
-        if set(metadata) != {"format", "version", "plan", "float"}:
+        storage = metadata.pop("storage", "full")
+        if set(metadata) != {"format", "version", "plan", "float"} or storage not in STORAGES:
             raise PlanError("the model's metadata is damaged: compile the model again")
         plan = Plan.from_json(metadata["plan"])
         if plan.to_json() != metadata["plan"]:
@@ -101,19 +113,43 @@ class Model:
             graph_json = json.loads(metadata["float"])
         except (SafetensorError, ValueError, RecursionError) as error:
             raise PlanError(f"truncated or altered model file ({error})") from None
-        ints = {name[4:]: value for name, value in tensors.items() if name.startswith("int/")}
-        floats = {name[6:]: value for name, value in tensors.items() if name.startswith("float/")}
-        if len(ints) + len(floats) != len(tensors):
-            raise PlanError("tensors must be named int/... or float/...: compile the model again")
+        parts: dict[str, dict[str, np.ndarray]] = {"int": {}, "float": {}, "shift": {}}
+        for name, value in tensors.items():
+            kind, _, rest = name.partition("/")
+            if kind not in parts:
+                raise PlanError(
+                    "tensors must be named int/..., shift/... or float/...: compile the model again"
+                )
+            parts[kind][rest] = value
+        ints, floats, shifts = parts["int"], parts["float"], parts["shift"]
+        if storage == "compact":
+            return Model._compact(plan, ints, shifts, graph_json, floats)
         for op in plan.weighted:
             if op.weight_bits <= 8 and ints.get(op.weight, np.zeros(0)).dtype == np.int8:
                 ints[op.weight] = ints[op.weight].astype(np.int16)
         _check_floats(floats)
         graph = FloatGraph.from_json(graph_json, floats)
         used = {name for op in graph.ops for name in op.tensors.values()}
-        if used != set(floats):
-            raise PlanError(f"float tensors that nothing uses: {sorted(set(floats) - used)[:3]}")
+        if used != set(floats) or shifts:
+            raise PlanError(f"tensors that nothing uses: {sorted({*floats, *shifts} - used)[:3]}")
         return Model(plan, ints, graph)
+
+    @staticmethod
+    def _compact(
+        plan: Plan,
+        ints: dict[str, np.ndarray],
+        shifts: dict[str, np.ndarray],
+        graph_json: Any,
+        floats: Mapping[str, np.ndarray],
+    ) -> Model:
+        """The model of a file in compact storage."""
+        if floats or set(shifts) != {op.weight for op in plan.weighted}:
+            raise PlanError("a compact model holds mantissas and shifts alone: compile the model again")
+        for name, shift in shifts.items():
+            ints[name] = compact.unpack(ints.get(name, np.zeros(0)), shift)
+        check_ints(plan, ints)
+        graph = FloatGraph.from_json(graph_json, compact.Dequantised(plan, ints))
+        return Model(plan, ints, graph, "compact")
 
 
 def plan_path(model: str | Path) -> Path:

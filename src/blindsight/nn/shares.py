@@ -117,7 +117,7 @@ def _shapes(op: WeightedOp) -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 def conceal(model: Model) -> Model:
     """The same model with a plan of deployment `concealed`; only that field of the plan differs."""
-    return Model(replace(model.plan, deployment="concealed"), model.ints, model.graph)
+    return replace(model, plan=replace(model.plan, deployment="concealed"))
 
 
 def split(model: Model, rng: Rng | None = None) -> tuple[ModelShare, ModelShare]:
