@@ -82,3 +82,33 @@ class CompactResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))
+
+
+class VGG16(nn.Module):
+    """CIFAR-10: VGG-16 (Simonyan and Zisserman 2015, configuration D) with batch normalisation; thirteen 3x3
+    convolutions, five max-pools down to 1 x 1, and a 512-512-10 classifier: 313 M multiplications a picture.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+            for _ in range(depth):
+                convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+                layers += [convolution, nn.BatchNorm2d(width), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            *(nn.Linear(512, 512), nn.ReLU()),
+            *(nn.Linear(512, 512), nn.ReLU()),
+            nn.Linear(512, 10),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).flatten(1))
+
+    def coarse(self, x: Tensor) -> Tensor:
+        """Logits of pictures of half the size, for the first part of a training: all but the last pool."""
+        return self.classifier(self.features[:-1](x).flatten(1))
