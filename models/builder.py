@@ -9,7 +9,6 @@ from itertools import chain, count
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from blindsight.nn.floatnet import FloatOp
 from blindsight.nn.geometry import output_size
@@ -96,7 +95,8 @@ def refuse(what: str, name: str) -> CompileError:
 def constant(b: Builder, value: Any) -> np.ndarray:
     if isinstance(value, Sym):
         raise b.fail("takes an activation where a weight belongs")
-    array = np.asarray(value.detach().double().numpy() if isinstance(value, Tensor) else value, np.float64)
+    tensor = hasattr(value, "detach")  # of PyTorch, which this module does without
+    array = np.asarray(value.detach().double().numpy() if tensor else value, np.float64)
     if not np.isfinite(array).all():
         raise b.fail("a weight is not a finite number: train it again")
     return array
