@@ -58,7 +58,7 @@ def load_pictures(model: Model, path: Path, count: int) -> tuple[np.ndarray, np.
     return x, y
 
 
-def _files(model: str) -> tuple[Path, Path]:
+def model_files(model: str) -> tuple[Path, Path]:
     """(what is installed, what holds the float reference): a zoo name, M.bsm, or the folder of a split
     model.
     """
@@ -103,9 +103,10 @@ class Demo:
         if not (FIRMWARE / "main.py").is_file():
             raise DemoError(f"no firmware in {FIRMWARE}: run the demo from a checkout (`make demo`)")
         try:
-            self.path, owner = _files(options.model)
+            self.path, owner = model_files(options.model)
             self.model = Model.load(owner)
-            x, y = load_pictures(self.model, zoo.pictures(self.model.plan.name), options.images)
+            pictures = options.test_pictures or zoo.pictures(self.model.plan.name)
+            x, y = load_pictures(self.model, pictures, options.images)
         except (KeyError, PlanError) as error:
             raise DemoError(str(error.args[0])) from None
         expected = floatnet.forward(self.model.graph, x).argmax(axis=1)
@@ -138,14 +139,7 @@ class Demo:
 
     def _set_up(self, stack: contextlib.ExitStack, folder: Path) -> tuple[Site, BrokerAddress]:
         self._progress("keys, certificates, broker", 0, 1)
-        if self.options.broker == "embedded":
-            broker = BrokerAddress(port=free_port())
-            command = [sys.executable, "-m", "blindsight.app.embedded", "--port", str(broker.port)]
-            child = Child("broker", command, folder / "broker.log")
-            stack.callback(child.stop)
-            child.wait_port(broker.port)
-        else:
-            broker = parse_broker(self.options.broker, self.options.broker_ca)
+        broker = start_broker(stack, folder, self.options)
         site = Site(folder / "site")
         kind = "xor" if self.options.ingest == "aes" else "mask"
         ahead = f'material_low = 1\nmaterial_high = {len(self.x)}\nmaterial_for = "{kind}"\n'
@@ -243,6 +237,18 @@ class Demo:
             picture.failure = str(event["reason"])
             return 1
         return 0
+
+
+def start_broker(stack: contextlib.ExitStack, folder: Path, options: Options) -> BrokerAddress:
+    """The broker that the options name; the embedded one is started, and stopped by the stack."""
+    if options.broker != "embedded":
+        return parse_broker(options.broker, options.broker_ca)
+    broker = BrokerAddress(port=free_port())
+    command = [sys.executable, "-m", "blindsight.app.embedded", "--port", str(broker.port)]
+    child = Child("broker", command, folder / "broker.log")
+    stack.callback(child.stop)
+    child.wait_port(broker.port)
+    return broker
 
 
 def parse_broker(url: str, ca: Path | None) -> BrokerAddress:

@@ -23,6 +23,7 @@ class Options:
     timeout_s: float = 170.0
     keep: Path | None = None
     broker_ca: Path | None = None
+    test_pictures: Path | None = None  # None: those of the zoo model
 
 
 @dataclass

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import webbrowser
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from blindsight.app import web
 from blindsight.app.demo import Demo, DemoError, Options, Report
 from blindsight.app.figure import strip
 from blindsight.wire.blocks import Mode
@@ -41,11 +45,23 @@ def register(app: typer.Typer) -> None:
             "blindsight-demo.png"
         ),
         keep: Annotated[Path | None, typer.Option(help="keep keys, settings and logs in this folder")] = None,
+        pictures: Annotated[
+            Path | None,
+            typer.Option(help=".npz with x uint8 of the model's shape, y where known", dir_okay=False),
+        ] = None,
+        web: Annotated[bool, typer.Option("--web", help="a page on this machine to try it by hand")] = False,
+        port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0: a free one")] = 0,
+        browse: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
     ) -> None:
         """Real firmware, a broker, two servers, real pictures: the whole mission on this machine."""
         Mode.named(ingest)
-        options = Options(model, images, ingest, broker, micropython, devices, timeout, keep, broker_ca)
+        options = Options(
+            model, images, ingest, broker, micropython, devices, timeout, keep, broker_ca, pictures
+        )  # fmt: skip
+        if web:
+            _serve(options, port, browse, as_json)
+            return
         report = _run(options)
         drawn = _draw(report, figure)
         if as_json:
@@ -63,7 +79,31 @@ def register(app: typer.Typer) -> None:
             raise DemoError(f"labels differ from the float network's on pictures {wrong}")
 
 
+def _serve(options: Options, port: int, browse: bool, as_json: bool) -> None:
+    with contextlib.ExitStack() as stack:
+        with _bars() as progress:
+            server = stack.enter_context(web.serving(options, progress, port))
+        if as_json:
+            print(json.dumps({"address": server.address}), flush=True)
+        else:
+            Console().print(
+                f"Open [bold]{server.address}[/]\nCtrl-C ends the page and everything behind it.",
+                soft_wrap=True,
+            )
+        if browse:
+            webbrowser.open(server.address)
+        web.until_stopped()
+        Console(stderr=True).print("ending broker, servers and devices")
+
+
 def _run(options: Options) -> Report:
+    with _bars() as progress:
+        return Demo(options, progress).run()
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars, one a phase, on a terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description:<28}"),
@@ -79,7 +119,7 @@ def _run(options: Options) -> Report:
                 tasks[phase] = bars.add_task(phase, total=total)
             bars.update(tasks[phase], completed=min(done, total), total=total)
 
-        return Demo(options, progress).run()
+        yield progress
 
 
 def _draw(report: Report, path: Path) -> bool:

@@ -7,9 +7,11 @@ deployment.
 
 from __future__ import annotations
 
+import secrets
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import paho.mqtt.client as mqtt
@@ -22,7 +24,39 @@ from blindsight.wire import WireError, manifest, topics
 from blindsight.wire.blocks import Mode
 
 
-class Tap:
+class Listener:
+    """While open, calls `heard(topic, payload)` with every upload that passes the broker, and, unless `up_only`, with
+    what goes down too.
+    """
+
+    def __init__(
+        self, broker: BrokerAddress, heard: Callable[[str, bytes], None], up_only: bool = True
+    ) -> None:
+        self._ready = threading.Event()
+        self._client = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2, client_id=f"blindsight-listener-{secrets.token_hex(6)}"
+        )
+        if broker.ca is not None:
+            self._client.tls_set(str(broker.ca))
+        wanted = [f"{topics.ROOT}/+/+/up/+/+"] + ([] if up_only else [f"{topics.ROOT}/+/+/down/+"])
+        self._client.on_connect = lambda client, *_: client.subscribe([(name, 0) for name in wanted])
+        self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.on_message = lambda _client, _data, message: heard(message.topic, message.payload)
+        self._client.connect(broker.host, broker.port)
+
+    def __enter__(self) -> Self:
+        self._client.loop_start()
+        self._ready.wait(5)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+class Tap(Listener):
     """Records uploads while open; `look` then fills the views.
 
     Attributes:
@@ -36,39 +70,21 @@ class Tap:
     def __init__(self, broker: BrokerAddress, site: Site, plan: Plan) -> None:
         self._site, self._plan = site, plan
         self._seen: dict[tuple[str, str], dict[str, bytes]] = {}
-        self._ready = threading.Event()
         self.picture = self.broker = self.helper = None  # type: np.ndarray | None
         self.label: int | None = None
         self.captured: tuple[int, manifest.Manifest, list[bytes]] | None = None
-        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="blindsight-demo-tap")
-        if broker.ca is not None:
-            self._client.tls_set(str(broker.ca))
-        self._client.on_connect = lambda client, *_: client.subscribe(f"{topics.ROOT}/+/+/up/+/+", 0)
-        self._client.on_subscribe = lambda *_: self._ready.set()
-        self._client.on_message = self._message
-        self._client.connect(broker.host, broker.port)
+        super().__init__(broker, self._record)
 
-    def __enter__(self) -> Tap:
-        self._client.loop_start()
-        self._ready.wait(5)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+    def _record(self, topic: str, payload: bytes) -> None:
         try:
-            what = topics.parse(message.topic)
+            what = topics.parse(topic)
         except WireError:
             return
         if isinstance(what, topics.Status):
             return
         part = str(what.block) if isinstance(what, topics.Block) else "manifest"
         if len(self._seen) < 64 or (what.device, what.image.hex()) in self._seen:
-            self._seen.setdefault((what.device, what.image.hex()), {})[part] = message.payload
+            self._seen.setdefault((what.device, what.image.hex()), {})[part] = payload
 
     def look(self, x: np.ndarray, pictures: list[Any]) -> None:
         """Fills the views from the first answered picture that was recorded whole; x: uint8 (N, H, W, C)."""

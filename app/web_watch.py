@@ -1,0 +1,170 @@
+"""A server of the live page: the real service, and a file of what it saw of each run.
+
+`python -m blindsight.app.web_watch cloud|helper --config F.toml --record F.jsonl` is `blindsight cloud|helper` whose engine
+also writes down, for the page of the person who owns both: the operations as they end (time, bytes, rounds) and,
+once the run is over, this party's own view (its ingest shares, its shares of every tensor, the bytes the peer sent).
+Adversary: none; whoever holds both records has the picture. It exists for one machine with one owner, where the
+demonstration already holds every key, and no deployment starts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import numpy as np
+
+from blindsight.app.cli import is_users
+from blindsight.channel import Channel, Recorder
+from blindsight.nn.ops import Op
+from blindsight.service.engine import Engine, Program
+from blindsight.wire.blocks import Mode
+
+PARTIES = ("cloud", "helper")
+SIDE, CHANNELS = 32, 8  # what is kept of a tensor's share: so many pixels a side, so many channels
+HEAD = 1024  # bytes kept of what the peer sent in an operation
+
+
+class Heard(Recorder):
+    """A channel that counts byte values and keeps the first bytes received since `clear`."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel)
+        self.on = False
+        self.counts = np.zeros(256, np.int64)
+        self.head = b""
+
+    def clear(self) -> None:
+        """Begin a new operation."""
+        self.head = b""
+
+    def recv(self, nbytes: int) -> np.ndarray:
+        got = super().recv(nbytes)
+        if self.on:
+            if len(self.head) < HEAD:
+                self.head += got[: HEAD - len(self.head)].tobytes()
+            self.counts += np.bincount(got, minlength=256)
+        return got
+
+
+def thumbnail(op: Op, share: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """At most CHANNELS x SIDE x SIDE elements of a share and their shape; the same choice at both parties."""
+    picture = len(op.shape) == 3 and share.size == op.size  # an output holds what is revealed, not its shape
+    full = share.reshape(op.shape if picture else (1, 1, -1))
+    down, across = (-(-n // (SIDE if picture else HEAD)) for n in full.shape[1:])
+    small = np.ascontiguousarray(full[:CHANNELS, ::down, ::across], np.uint32)
+    return small, list(small.shape)
+
+
+def text(data: bytes) -> str:
+    """Base 64."""
+    return base64.b64encode(data).decode("ascii")
+
+
+class WatchedEngine(Engine):
+    """The engine, with a record of each run in `out`."""
+
+    def __init__(self, channel: Channel, folder: Path, link: str, out: TextIO) -> None:
+        self._heard, self._out = Heard(channel), out
+        self._views: list[dict[str, Any]] = []
+        super().__init__(cast(Channel, self._heard), folder, link, trace=self._around, watch=self._after)
+
+    def _say(self, **event: Any) -> None:
+        self._out.write(json.dumps({"t": time.time(), **event}) + "\n")
+        self._out.flush()
+
+    @contextmanager
+    def _around(self, op: Op) -> Iterator[None]:
+        self._heard.clear()
+        before, begun = self._heard.stats.copy(), time.time()
+        yield
+        new, ended = self._heard.stats.minus(before), time.time()
+        self._say(
+            event="layer", layer=op.out, kind=op.kind, shape=list(op.shape), scale=op.scale, begun=begun, ended=ended,
+            sent=new.sent, received=new.received, rounds=new.rounds,
+        )  # fmt: skip
+
+    def _after(self, op: Op, share: np.ndarray) -> None:
+        small, shape = thumbnail(op, share)
+        self._views.append(
+            {
+                "layer": op.out,
+                "share": text(small.astype("<u4").tobytes()),
+                "shape": shape,
+                "head": text(self._heard.head),
+            }
+        )
+
+    def run(self, program: Program, mode: Mode, slot: int, pixels: np.ndarray) -> np.ndarray:
+        """As the engine's; the view is written when the result share is there, so that it delays nobody's layer."""
+        self._views, self._heard.on = [], True
+        self._heard.counts[:] = 0
+        self._say(event="run", model=program.name, slot=slot, mode=mode.label)
+        share = super().run(program, mode, slot, pixels)
+        self._heard.on = False
+        self._say(
+            event="view", layers=self._views, ingest=text(np.ascontiguousarray(pixels).tobytes()),
+            ingest_bits=8 * pixels.itemsize, result=share.tolist(), counts=self._heard.counts.tolist(),
+        )  # fmt: skip
+        self._views = []
+        return share
+
+
+def serve(party: str, config: Path, record: Path) -> int:
+    """Runs the service until SIGTERM or SIGINT; returns the exit code."""
+    from blindsight.service import logs, stop
+    from blindsight.service.config import load
+
+    stopping = stop.on_signals()
+    service: Any
+    with open(record, "a", encoding="ascii") as out:
+        if party == "cloud":
+            from blindsight.cloud.config import CloudConfig
+            from blindsight.cloud.service import CloudService
+
+            cloud = load(CloudConfig, config)
+            logs.setup(cloud.log_level)
+            material, link = Path(cloud.data) / "material", cloud.helper.network
+            service = CloudService(
+                cloud, lambda channel, pair: WatchedEngine(channel, material / pair, link, out)
+            )
+        else:
+            from blindsight.helper.config import HelperConfig
+            from blindsight.helper.service import HelperService
+
+            helper = load(HelperConfig, config)
+            logs.setup(helper.log_level)
+            material, link = Path(helper.data) / "material", helper.listen.network
+            service = HelperService(
+                helper, lambda channel, pair: WatchedEngine(channel, material / pair, link, out)
+            )
+        service.start()
+        stopping.wait()
+        service.stop()
+        return stop.leave(0)
+
+
+def main() -> None:
+    """The command line; every failure is one line."""
+    parser = argparse.ArgumentParser(prog="web_watch")
+    parser.add_argument("party", choices=PARTIES)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--record", type=Path, required=True)
+    asked = parser.parse_args()
+    try:
+        sys.exit(serve(asked.party, asked.config, asked.record))
+    except Exception as error:
+        if not is_users(error):
+            raise
+        sys.exit(f"blindsight {asked.party}: {error}")
+
+
+if __name__ == "__main__":
+    main()
