@@ -21,6 +21,7 @@ COMMANDS = (
     "split",
     "broker",
     "hw",
+    "send",
     "sim",
 )  # modules of blindsight.app with `register(app)`
 
