@@ -89,7 +89,7 @@ RECIPES = {
         shift=3,
         flip=True,
         batch=384,
-        coarse=0.25,
+        coarse=0.4,
         smoothing=0.1,
     ),
 }
