@@ -23,6 +23,7 @@ def state(stage: Stage) -> dict[str, Any]:
         "first": stage.first,
         "models": [_model(name, served) for name, served in stage.served.items()],
         "ingests": list(MODES),
+        "ingest": stage.ingest,
         "boards": [
             {"id": b.id, "title": b.title, "linux": b.install == "linux", "note": b.note}
             for b in profiles.boards()

@@ -90,7 +90,7 @@ class Stage:
     """Everything that runs behind the page, from `start` until the stack it was given unwinds."""
 
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self._options, self.ingest = options, options.ingest
         self._micropython = find_micropython(options.micropython)
         if not (FIRMWARE / "main.py").is_file():
             raise DemoError(f"no firmware in {FIRMWARE}: run the demo from a checkout (`make demo`)")
