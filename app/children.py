@@ -38,6 +38,16 @@ class Child:
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
             )
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self._process.kill()
+        self._process.wait()
+
     def check(self) -> None:
         """Raises `ChildError` if the process has ended."""
         if self._process.poll() is not None:

@@ -12,15 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from blindsight.app import sim_servers
+from blindsight.app.sim_options import CsvOption, HtmlOption, JsonOption
 from blindsight.hw import profiles
-from blindsight.simulator import capacity, report, scenario, validate
+from blindsight.simulator import report, scenario, validate
 from blindsight.simulator.cost import Band, Cost, CostError, cost
-from blindsight.wire.blocks import Mode
 
 HW = profiles.HERE
-JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
-HtmlOption = Annotated[Path | None, typer.Option("--html", help="one self-contained page", dir_okay=False)]
-CsvOption = Annotated[Path | None, typer.Option("--csv", help="the stages as CSV", dir_okay=False)]
 ScenarioArgument = Annotated[
     str, typer.Argument(help="SCENARIO.toml, or doorbell, wildlife, parking", metavar="SCENARIO")
 ]
@@ -32,9 +30,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="sim")
     _cost(group)
     _run(group)
-    _fleet(group)
-    _capacity(group)
     _validate(group)
+    sim_servers.register(group)
 
 
 def _cost(group: typer.Typer) -> None:
@@ -88,128 +85,6 @@ def _run(group: typer.Typer) -> None:
             table.add_row(key, json.dumps(value))
         Console().print(table)
         print_costs("the same pictures on the board, by the model", done.costs)
-
-
-def _fleet(group: typer.Typer) -> None:
-    @group.command("fleet")
-    def fleet_command(
-        name: Annotated[
-            str, typer.Argument(help="SCENARIO.toml with a [fleet] table", metavar="[SCENARIO]")
-        ] = "",
-        devices: Annotated[int | None, typer.Option(min=1, max=10000, help="simulated devices (100)")] = None,
-        each: Annotated[int | None, typer.Option(min=1, max=100, help="pictures of each (1)")] = None,
-        seconds: Annotated[
-            float | None, typer.Option(min=1, help="the pictures are taken within this time (60)")
-        ] = None,
-        model: Annotated[str | None, typer.Option(help="zoo model (mnist)")] = None,
-        ingest: Annotated[str | None, typer.Option(help="rlwe, rlwe-sk or aes (rlwe)")] = None,
-        firmware: Annotated[
-            int | None, typer.Option(min=0, max=32, help="devices more, with the real firmware (1)")
-        ] = None,
-        cut: Annotated[
-            float | None, typer.Option(min=0, max=1, help="part of the connections that is cut (0.05)")
-        ] = None,
-        latency_s: Annotated[
-            float | None,
-            typer.Option("--latency", min=0, max=10, help="mean delay of a message, seconds (0.02)"),
-        ] = None,
-        seed: Annotated[int | None, typer.Option(help="of times, pictures and faults (0)")] = None,
-        timeout_s: Annotated[
-            float | None, typer.Option("--timeout", min=1, help="give up after so many seconds (600)")
-        ] = None,
-        as_json: JsonOption = False,
-        html: HtmlOption = None,
-    ) -> None:
-        """Many devices at once against the real broker and servers: real ciphertexts, a seeded timetable, faults."""
-        from blindsight.app import sim_fleet
-
-        given = {
-            "devices": devices, "each": each, "seconds": seconds, "model": model, "ingest": ingest, "firmware": firmware,
-            "cut": cut, "latency_s": latency_s, "seed": seed, "timeout_s": timeout_s,
-        }  # fmt: skip
-        wanted = scenario.load(name).fleet if name else {}
-        options = sim_fleet.Options(**wanted | {k: v for k, v in given.items() if v is not None})
-        options.check()
-        got = sim_fleet.run(options)
-        if html is not None:
-            html.write_text(report.page(f"{options.devices:,} devices against the real servers", [], run=got))
-        if as_json:
-            typer.echo(json.dumps(got))
-        else:
-            table = Table(
-                "what", "measured", title=f"{options.devices:,} devices, {got['pictures']:,} pictures"
-            )
-            for key, value in got.items():
-                if key != "timeline":
-                    table.add_row(
-                        key.replace("_", " "), value if isinstance(value, str) else json.dumps(value)
-                    )
-            Console().print(table)
-        if got["lost"] or got["twice"] or got["agree"] < got["answered"]:
-            raise sim_fleet.FleetError(
-                f"{got['lost']} lost, {got['twice']} answered twice, {got['agree']} of {got['answered']} agree"
-            )
-
-
-def _capacity(group: typer.Typer) -> None:
-    @group.command("capacity")
-    def capacity_command(
-        devices: Annotated[int, typer.Option(help="how many boards, up to 10 million")] = 1000,
-        per_day: Annotated[float, typer.Option(help="pictures of each a day")] = 40.0,
-        model: Annotated[str, typer.Option(help="whose measured costs: mnist, fashion, cifar")] = "mnist",
-        infer: Annotated[
-            Path | None,
-            typer.Option(help="output of `blindsight infer --json` on your machine, instead", dir_okay=False),
-        ] = None,
-        ingest: Annotated[str, typer.Option(help="rlwe, rlwe-sk or aes")] = "rlwe",
-        peak: Annotated[float, typer.Option(help="busy hour over the day's mean")] = 3.0,
-        wait: Annotated[float, typer.Option(help="seconds a picture may wait for a worker")] = 1.0,
-        late: Annotated[float, typer.Option(help="part of the pictures that may wait longer")] = 0.05,
-        as_json: JsonOption = False,
-        html: HtmlOption = None,
-    ) -> None:
-        """Workers, cores, gigabytes and broker nodes for a fleet, by a stated queueing model."""
-        costs, (height, width, channels) = capacity.measured(model, infer)
-        fleet = capacity.Fleet(
-            devices, per_day, Mode.named(ingest), height, width, channels, peak=peak, wait_s=wait, late=late
-        )
-        got = capacity.capacity(fleet, costs)
-        scale = [10**e for e in range(3, 8)]
-        table = [capacity.capacity(replace(fleet, devices=n), costs) for n in scale]
-        if html is not None:
-            html.write_text(report.page(f"{devices:,} devices", [], tables=_capacity_tables(got, table)))
-        if as_json:
-            typer.echo(json.dumps({**got, "scale": table}))
-            return
-        console = Console()
-        for heading, head, rows in _capacity_tables(got, table):
-            shown = Table(*head, title=heading)
-            for row in rows:
-                shown.add_row(*row)
-            console.print(shown)
-
-
-_SCALE = (
-    "devices",
-    "busy_hour_per_s",
-    "worker_pairs",
-    "online_cores",
-    "offline_cores",
-    "material_gb_a_day",
-    "broker_nodes",
-)
-
-
-def _capacity_tables(
-    got: dict[str, Any], scale: list[dict[str, Any]]
-) -> list[tuple[str, list[str], list[list[str]]]]:
-    rows = [[k, f"{v:,}" if isinstance(v, int | float) else v] for k, v in got.items() if k != "assumed"]
-    rows += [[k, f"assumed {a['value']:,.4g}: {a['why']}"] for k, a in got["assumed"].items()]
-    heads = [k.replace("_", " ") for k in _SCALE]
-    return [
-        (f"{got['devices']:,} devices", ["what", "how much"], rows),
-        ("the same at other sizes", heads, [[f"{r[k]:,}" for k in _SCALE] for r in scale]),
-    ]
 
 
 def _validate(group: typer.Typer) -> None:

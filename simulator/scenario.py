@@ -10,6 +10,7 @@ from typing import Any
 from blindsight.simulator.cost.band import Band
 from blindsight.simulator.cost.data import CostError
 from blindsight.simulator.cost.picture import Workload
+from blindsight.simulator.fleet.groups import Fleet, parse
 from blindsight.wire import WireError
 from blindsight.wire.blocks import Mode
 
@@ -19,10 +20,6 @@ _WORK = {
 }  # fmt: skip
 _KNOWN = _WORK | {"title", "boards", "modes", "rtt_s", "server_s", "run", "fleet"}
 _RUN = {"model": str, "pictures": int, "ingest": str}
-_FLEET = {
-    "devices": int, "each": int, "seconds": float, "model": str, "ingest": str, "firmware": int, "seed": int,
-    "cut": float, "latency_s": float, "timeout_s": float,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Scenario:
     run_model: str = "mnist"
     run_pictures: int = 3
     run_ingest: str = "rlwe"
-    fleet: dict[str, Any] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
 
     def workloads(self) -> list[tuple[str, Workload]]:
         """Every board with every mode."""
@@ -79,7 +76,9 @@ def _parse(raw: dict[str, Any], path: Path) -> Scenario:
     fields = {k: raw[k] for k in _WORK if k in raw}
     for key, value in fields.items():
         if type(value) is not type(getattr(Workload(), key)) and not (
-            isinstance(value, int) and not isinstance(value, bool) and key in ("per_day", "battery_mah")
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and key in ("per_day", "battery_mah")
         ):
             raise CostError(f"{path.name}: {key}: {value!r} is of the wrong kind")
     for key, name in (("rtt_s", "rtt"), ("server_s", "server")):
@@ -93,17 +92,14 @@ def _parse(raw: dict[str, Any], path: Path) -> Scenario:
         raise CostError(f"{path.name}: run.pictures is 1 to 100")
     return Scenario(
         str(raw.get("title", path.stem)), tuple(boards), modes, work, run.get("model", "mnist"),
-        run.get("pictures", 3), run.get("ingest", "rlwe"), _fleet(raw.get("fleet", {}), path),
+        run.get("pictures", 3), run.get("ingest", "rlwe"), _fleet(raw, tuple(boards), work),
     )  # fmt: skip
 
 
-def _fleet(rows: dict[str, Any], path: Path) -> dict[str, Any]:
-    out = {}
-    for key, value in rows.items():
-        kind = _FLEET.get(key)
-        if kind is None:
-            raise CostError(f"{path.name}: fleet.{key}: one of {', '.join(_FLEET)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
-            raise CostError(f"{path.name}: fleet.{key}: {value!r} is of the wrong kind")
-        out[key] = kind(value)
-    return out
+def _fleet(raw: dict[str, Any], boards: tuple[str, ...], work: Workload) -> Fleet:
+    """The [fleet] table; what it leaves out is the scenario's (board, pictures a day, battery, how it sleeps)."""
+    own = {
+        "board": boards[0], "per_day": float(work.per_day), "battery_mah": float(work.battery_mah),
+        "sleep": "deep" if work.sleep == "deep" else "connected", **raw.get("fleet", {}),
+    }  # fmt: skip
+    return parse(own)

@@ -1,7 +1,8 @@
-"""The fleet's day: who takes a picture when (seeded), each picture's way to its answer, and what came of it all.
+"""The devices of a fleet on one event loop: each lives its own timetable against the broker, through a network that fails.
 
-A device wakes, connects, sends, waits for receipt and answer, sleeps. A cut or lost connection is followed by another,
-with the same bytes. A picture whose receipt came is asked for by its manifest, as the firmware does.
+A device wakes, connects, sends, waits for receipt and answer, sleeps; one that stays connected keeps its session and comes
+back when it is cut off. A cut or lost connection is followed by another, with the same bytes. A picture whose receipt came
+is asked for by its manifest, as the firmware does.
 """
 
 from __future__ import annotations
@@ -9,40 +10,22 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from blindsight.simulator.fleet.groups import Fleet
 from blindsight.simulator.fleet.mqtt import Link, LinkError
 from blindsight.simulator.fleet.parcel import Identity, Parcel, encrypt
+from blindsight.simulator.fleet.timetable import Day, Member, Plan
 from blindsight.wire import WireError, result, topics
 
-
-@dataclass(frozen=True)
-class Faults:
-    """`cut`: part of the pictures whose connection is cut in the middle. `latency_s`: added before every message,
-    uniform up to twice that. `offline_s`: how long a cut device stays away at most.
-    """
-
-    cut: float = 0.0
-    latency_s: float = 0.0
-    offline_s: float = 2.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One picture to be taken: seconds after the start, device, test picture, and its faults, all drawn beforehand."""
-
-    at: float
-    device: int
-    picture: int
-    cut: bool
-    away_s: float
-    delays: tuple[float, ...]
+BACKOFF_S, BACKOFF_MOST_S, PATIENCE_S, PATIENCE_MOST_S = 0.5, 8.0, 20.0, 60.0
 
 
 @dataclass
 class Outcome:
-    """What came of a picture; times in seconds after the start."""
+    """What came of a picture; times in seconds after the start. `replies`: messages with an answer, repeats too."""
 
     plan: Plan
     accepted: float | None = None
@@ -50,122 +33,233 @@ class Outcome:
     sent: float | None = None
     label: int | None = None
     answers: set[bytes] = field(default_factory=set)
+    replies: int = 0
     failure: str = ""
-
-
-def schedule(
-    seed: int, devices: int, seconds: float, pictures: int, each: int, faults: Faults, messages: int
-) -> list[Plan]:
-    """`each` pictures a device at seeded, uniform times, in order of time; the same for the same arguments."""
-    draw = random.Random(seed)
-    out = []
-    for device in range(devices):
-        for _ in range(each):
-            at, picture, cut = draw.uniform(0, seconds), draw.randrange(pictures), draw.random() < faults.cut
-            away = draw.uniform(0, faults.offline_s)
-            delays = tuple(draw.uniform(0, 2 * faults.latency_s) for _ in range(messages))
-            out.append(Plan(at, device, picture, cut, away, delays))
-    return sorted(out, key=lambda p: (p.at, p.device))
-
-
-async def drive(
-    plans: Sequence[Plan],
-    who: Sequence[Identity],
-    pixels: Sequence[bytes],
-    host: str,
-    port: int,
-    timeout_s: float,
-) -> list[Outcome]:
-    """Runs every plan; returns when all are answered, failed, or `timeout_s` after the start."""
-    start = time.monotonic()
-    turn = [asyncio.Lock() for _ in who]  # a device has one session
-    outcomes = [Outcome(p) for p in plans]
-
-    async def one(number: int, outcome: Outcome) -> None:
-        plan = outcome.plan
-        await asyncio.sleep(plan.at)
-        async with turn[plan.device]:
-            parcel = encrypt(who[plan.device], number + 1, pixels[plan.picture])
-            await _Picture(parcel, outcome, start, host, port).run()
-
-    tasks = [asyncio.create_task(one(i, o)) for i, o in enumerate(outcomes)]
-    _, late = await asyncio.wait(tasks, timeout=timeout_s)
-    for task in late:
-        task.cancel()
-    done = await asyncio.gather(*tasks, return_exceptions=True)
-    for problem in done:
-        if isinstance(problem, Exception):
-            raise problem
-    return outcomes
-
-
-class _Picture:
-    """One picture's way."""
-
-    def __init__(self, parcel: Parcel, outcome: Outcome, start: float, host: str, port: int) -> None:
-        self.parcel, self.outcome, self.start, self.host, self.port = parcel, outcome, start, host, port
-        self.news = asyncio.Event()
-        self.cut = outcome.plan.cut
-
-    def _message(self, topic: str, payload: bytes) -> None:
-        if topic != topics.down(self.parcel.who.device, self.parcel.image):
-            return  # of an earlier picture, once more
-        now = time.monotonic() - self.start
-        try:
-            got = result.parse(payload)
-            if isinstance(got, result.Result):
-                label = self.parcel.open(payload)
-                self.outcome.answers.add(payload)
-                if self.outcome.label is None:
-                    self.outcome.label, self.outcome.answered = label, now
-            elif isinstance(got, result.Receipt):
-                self.outcome.accepted = self.outcome.accepted or now
-            else:
-                self.outcome.failure = f"{got}"
-        except (WireError, ValueError) as error:
-            self.outcome.failure = f"an answer that does not open: {error}"
-        self.news.set()
 
     @property
     def over(self) -> bool:
-        return self.outcome.answered is not None or bool(self.outcome.failure)
+        """Nothing is to be done for it any more."""
+        return self.answered is not None or bool(self.failure)
 
-    async def run(self) -> None:
-        """Until answered or failed."""
-        pause = 0.5
-        while not self.over:
-            link = Link(self.parcel.who.device, self._message)
+
+class Network:
+    """Where the broker is, and who is without network when. `links`: the open connections, by device."""
+
+    def __init__(self, fleet: Fleet, day: Day, host: str, port: int, start: float) -> None:
+        self._fleet, self._members = fleet, day.members
+        self.host, self.port, self.start = host, port, start
+        self.links: dict[int, Link] = {}
+        self.connections = 0
+
+    @property
+    def now(self) -> float:
+        """Seconds after the start."""
+        return time.monotonic() - self.start
+
+    def out(self, device: int) -> bool:
+        """Whether the device is without network."""
+        now = self.now
+        return any(
+            hit and o.at <= now < o.at + o.lasts
+            for o, hit in zip(self._fleet.outages, self._members[device].affected, strict=True)
+        )
+
+    async def outages(self) -> None:
+        """Cuts whom an outage finds connected."""
+        for number, outage in sorted(enumerate(self._fleet.outages), key=lambda x: x[1].at):
+            await asyncio.sleep(max(0.0, outage.at - self.now))
+            for device, link in list(self.links.items()):
+                if self._members[device].affected[number]:
+                    link.cut()
+
+    async def connect(self, device: int, link: Link, topic: str) -> None:
+        """Opens a link, or LinkError."""
+        if self.out(device):
+            raise LinkError("no network")
+        await link.open(self.host, self.port, topic)
+        self.links[device] = link
+        self.connections += 1
+        if self.out(device):  # it began meanwhile
+            link.cut()
+
+
+class Device:
+    """One device's life."""
+
+    def __init__(
+        self, number: int, member: Member, who: Identity, fleet: Fleet, network: Network, pixels: Sequence[bytes],
+        outcomes: list[tuple[int, Outcome]],
+    ) -> None:  # fmt: skip
+        self.number, self.member, self.who, self.network = number, member, who, network
+        self.group = fleet.groups[member.group]
+        self.pixels, self.outcomes = pixels, outcomes
+        self._topic = f"{topics.base(who.device)}/down/+"
+        self._bytes_s = self.group.bandwidth_kbit_s * 125
+        self._chance = random.Random(f"backoff/{number}")
+        self._link: Link | None = None
+        self._parcel: Parcel | None = None
+        self._outcome: Outcome | None = None
+        self._news = asyncio.Event()
+
+    async def run(self, until: float) -> None:
+        """Every picture in turn; a connected device then stays until `until` (or its end)."""
+        connected = self.group.sleep == "connected"
+        try:
+            if connected:  # a street does not switch its doorbells on in one moment
+                await self._idle(min(self._chance.uniform(0, 10), until / 4), False)
+            for counter, outcome in self.outcomes:
+                await self._idle(outcome.plan.at, connected)
+                await self._picture(counter, outcome)
+                if outcome.plan.dies:
+                    return
+                if not connected:
+                    await self._hang_up()
+            if connected:
+                await self._idle(min(until, self.member.dies_at or until), True)
+        finally:
+            await self._hang_up()
+
+    async def _idle(self, at: float, connected: bool) -> None:
+        """Sleeps until `at`; with `connected`, the session is kept up meanwhile."""
+        while (left := at - self.network.now) > 0:
+            if not connected:
+                await asyncio.sleep(left)
+                continue
             try:
-                await link.open(self.host, self.port, f"{topics.base(self.parcel.who.device)}/down/+")
-                whole = await self._send(link)
-                if whole:
-                    await self._wait(link)
-                await link.close(orderly=whole)
-                if not whole:
-                    await asyncio.sleep(self.outcome.plan.away_s)
-            except LinkError:
-                await link.close(orderly=False)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 8)
-
-    async def _send(self, link: Link) -> bool:
-        """Every message, or (once, where the plan says so) not the last: then the connection is to be cut."""
-        messages = self.parcel.messages if self.outcome.accepted is None else self.parcel.messages[-1:]
-        for i, (topic, payload) in enumerate(messages):
-            if self.cut and i == len(messages) - 1:
-                self.cut = False
-                return False
-            await asyncio.sleep(self.outcome.plan.delays[i % len(self.outcome.plan.delays)])
-            await link.publish(topic, payload)
-        self.outcome.sent = self.outcome.sent or time.monotonic() - self.start
-        return True
-
-    async def _wait(self, link: Link) -> None:
-        patience = 20.0
-        while not self.over:
-            self.news.clear()
-            try:
-                await asyncio.wait_for(self.news.wait(), patience)
+                link = await self._up()
+                async with asyncio.timeout(left):
+                    await link.ended.wait()
             except TimeoutError:
-                patience = min(2 * patience, 60)
-                await self._send(link)
+                return
+            except LinkError:
+                await asyncio.sleep(min(left, self._chance.uniform(0.5, 1.5)))
+
+    async def _up(self) -> Link:
+        if self._link is not None and not self._link.ended.is_set():
+            return self._link
+        await self._hang_up(orderly=False)
+        link = Link(self.who.device, self._message, self._bytes_s)
+        await self.network.connect(self.number, link, self._topic)
+        self._link = link
+        return link
+
+    async def _hang_up(self, orderly: bool = True) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            self.network.links.pop(self.number, None)
+            await link.close(orderly and not link.ended.is_set())
+
+    def _message(self, topic: str, payload: bytes) -> None:
+        parcel, outcome = self._parcel, self._outcome
+        if parcel is None or outcome is None or topic != topics.down(self.who.device, parcel.image):
+            return  # of an earlier picture, once more
+        now = self.network.now
+        try:
+            got = result.parse(payload)
+            if isinstance(got, result.Result):
+                label = parcel.open(payload)
+                outcome.answers.add(payload)
+                outcome.replies += 1
+                if outcome.label is None:
+                    outcome.label, outcome.answered = label, now
+            elif isinstance(got, result.Receipt):
+                outcome.accepted = outcome.accepted or now
+            else:
+                outcome.failure = f"{got}"
+        except (WireError, ValueError) as error:
+            outcome.failure = f"an answer that does not open: {error}"
+        self._news.set()
+
+    async def _picture(self, counter: int, outcome: Outcome) -> None:
+        """Until answered or failed; or until the cell is empty, before the last message."""
+        plan = outcome.plan
+        self._parcel, self._outcome = encrypt(self.who, counter, self.pixels[plan.picture]), outcome
+        cut, pause = plan.cut or plan.dies, BACKOFF_S
+        while not outcome.over:
+            try:
+                link = await self._up()
+                messages = self._parcel.messages if outcome.accepted is None else self._parcel.messages[-1:]
+                whole = not cut
+                await self._send(link, messages if whole else messages[:-1])
+                if plan.dies:
+                    link.cut()
+                    return
+                if whole:
+                    outcome.sent = outcome.sent or self.network.now
+                    await self._wait(link, outcome)
+                    pause = BACKOFF_S
+                else:
+                    cut = False
+                    link.cut()
+                    await asyncio.sleep(plan.away_s)
+            except LinkError:
+                await self._hang_up(orderly=False)
+                await asyncio.sleep(pause * self._chance.uniform(0.5, 1.5))
+                pause = min(2 * pause, BACKOFF_MOST_S)
+
+    async def _send(self, link: Link, messages: Sequence[tuple[str, bytes]]) -> None:
+        assert self._outcome is not None and self._parcel is not None
+        delays = self._outcome.plan.delays
+        first = len(self._parcel.messages) - len(messages) if len(messages) == 1 else 0
+        for i, (topic, payload) in enumerate(messages):
+            await asyncio.sleep(delays[(first + i) % len(delays)])
+            await link.publish(topic, payload)
+
+    async def _wait(self, link: Link, outcome: Outcome) -> None:
+        """For the answer; what was sent is sent again when it stays away, and LinkError when the link ends."""
+        assert self._parcel is not None
+        patience = PATIENCE_S
+        while not outcome.over:
+            self._news.clear()
+            news, ended = (asyncio.ensure_future(e.wait()) for e in (self._news, link.ended))
+            try:
+                await asyncio.wait({news, ended}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                quiet = not (news.done() or ended.done())
+            finally:
+                news.cancel()
+                ended.cancel()
+            if outcome.over:
+                return
+            if link.ended.is_set():
+                raise LinkError("cut off")
+            if quiet:
+                patience = min(2 * patience, PATIENCE_MOST_S)
+                await self._send(
+                    link, self._parcel.messages if outcome.accepted is None else self._parcel.messages[-1:]
+                )
+
+
+async def drive(
+    fleet: Fleet, day: Day, who: Sequence[Identity], pixels: dict[str, list[bytes]], host: str, port: int,
+    alongside: Sequence[Callable[[Network, list[Outcome]], Coroutine[Any, Any, None]]] = (),
+) -> tuple[list[Outcome], Network]:  # fmt: skip
+    """Runs the day; returns when it is over and all is answered or failed, or `timeout_s` after the start. `alongside`:
+    coroutine functions that run as long (they watch, or restart the broker); an exception of theirs ends the run.
+    """
+    network = Network(fleet, day, host, port, time.monotonic())
+    outcomes = [Outcome(p) for p in day.plans]
+    own: list[list[tuple[int, Outcome]]] = [[] for _ in day.members]
+    for i, outcome in enumerate(outcomes):
+        own[outcome.plan.device].append((i + 1, outcome))
+    devices = [
+        Device(i, m, who[i], fleet, network, pixels[fleet.groups[m.group].model], own[i])
+        for i, m in enumerate(day.members)
+    ]
+    lives = [asyncio.create_task(d.run(fleet.seconds)) for d in devices]
+    beside = [asyncio.create_task(make(network, outcomes)) for make in (*alongside, _outages)]
+    everything: asyncio.Future[Any] = asyncio.gather(*lives)
+    try:
+        pending: set[asyncio.Future[Any]] = {everything, *beside}
+        while everything in pending and (left := fleet.timeout_s - network.now) > 0:
+            done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for ended in done:
+                ended.result()
+    finally:
+        for task in (everything, *beside):
+            task.cancel()
+        await asyncio.gather(everything, *beside, return_exceptions=True)
+    return outcomes, network
+
+
+async def _outages(network: Network, _: list[Outcome]) -> None:
+    await network.outages()

@@ -8,6 +8,8 @@ import struct
 from collections.abc import Callable
 
 LIMIT = 1 << 16  # nothing meant for a device is longer
+KEEPALIVE_S, PING_S = 60, 25.0
+PIECE = 1460  # a bandwidth is kept piece by piece
 
 
 class LinkError(Exception):
@@ -29,43 +31,53 @@ def _packet(kind: int, body: bytes) -> bytes:
 
 
 class Link:
-    """`on_message(topic, payload)` is called for each message, before its acknowledgement."""
+    """`on_message(topic, payload)` is called for each message, before its acknowledgement. `bytes_s` 0: no limit of what
+    it sends. `ended` is set when the connection is gone.
+    """
 
-    def __init__(self, device: str, on_message: Callable[[str, bytes], None]) -> None:
-        self._device, self._on_message = device, on_message
+    def __init__(self, device: str, on_message: Callable[[str, bytes], None], bytes_s: float = 0) -> None:
+        self._device, self._on_message, self._bytes_s = device, on_message, bytes_s
         self._acks: dict[int, asyncio.Future[None]] = {}
         self._pid = 0
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._writer: asyncio.StreamWriter | None = None
+        self.ended = asyncio.Event()
 
     async def open(self, host: str, port: int, topic: str, timeout: float = 15) -> None:
         """Connects with a persistent session and subscribes to `topic`."""
         try:
             async with asyncio.timeout(timeout):
                 self._reader, self._writer = await asyncio.open_connection(host, port)
-                self._writer.write(
-                    _packet(0x10, _text("MQTT") + b"\x04\x00" + struct.pack("!H", 60) + _text(self._device))
-                )
+                head = _text("MQTT") + b"\x04\x00" + struct.pack("!H", KEEPALIVE_S)
+                self._writer.write(_packet(0x10, head + _text(self._device)))
                 kind, body = await self._read()
                 if kind != 0x20 or len(body) != 2 or body[1]:
                     raise LinkError("the broker refused the connection")
-                self._task = asyncio.create_task(self._loop())
+                self._tasks = [asyncio.create_task(self._loop()), asyncio.create_task(self._ping())]
                 await self._send(0x82, lambda pid: struct.pack("!H", pid) + _text(topic) + b"\x01")
         except (OSError, TimeoutError, asyncio.IncompleteReadError, LinkError) as error:
-            await self.close()
+            await self.close(orderly=False)
             raise LinkError(f"no connection: {error}") from None
 
     async def publish(self, topic: str, payload: bytes, timeout: float = 30) -> None:
         """Until the broker has acknowledged it."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout + (len(payload) / self._bytes_s if self._bytes_s else 0)):
                 await self._send(0x32, lambda pid: _text(topic) + struct.pack("!H", pid) + payload)
         except (OSError, TimeoutError) as error:
             raise LinkError(f"not acknowledged: {error}") from None
 
     async def _send(self, kind: int, body: Callable[[int], bytes]) -> None:
+        if self.ended.is_set() or self._writer is None:
+            raise ConnectionError("the connection is gone")
         self._pid = self._pid % 65535 + 1
         done = self._acks[self._pid] = asyncio.get_running_loop().create_future()
-        self._writer.write(_packet(kind, body(self._pid)))
+        packet = _packet(kind, body(self._pid))
+        for at in range(0, len(packet), PIECE):
+            piece = packet[at : at + PIECE]
+            if self._bytes_s:
+                await asyncio.sleep(len(piece) / self._bytes_s)
+            self._writer.write(piece)
         await self._writer.drain()
         await done
 
@@ -83,6 +95,7 @@ class Link:
         return kind, await self._reader.readexactly(length)
 
     async def _loop(self) -> None:
+        assert self._writer is not None
         try:
             while True:
                 kind, body = await self._read()
@@ -97,26 +110,44 @@ class Link:
                     if waiting is not None and not waiting.done():
                         waiting.set_result(None)
         except (OSError, LinkError, asyncio.IncompleteReadError, struct.error, IndexError):
-            for waiting in self._acks.values():
-                if not waiting.done():
-                    waiting.set_exception(ConnectionError("the broker closed the connection"))
-            self._acks.clear()
+            self._fail()
+
+    def _fail(self) -> None:
+        for waiting in self._acks.values():
+            if not waiting.done():
+                waiting.set_exception(ConnectionError("the broker closed the connection"))
+                waiting.exception()  # nobody may be waiting
+        self._acks.clear()
+        self.ended.set()
+
+    async def _ping(self) -> None:
+        assert self._writer is not None
+        while True:
+            await asyncio.sleep(PING_S)
+            self._writer.write(b"\xc0\x00")
+
+    def cut(self) -> None:
+        """The connection is gone without a word, as when a radio is."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        self._fail()
 
     async def close(self, orderly: bool = True) -> None:
         """Ends the connection; with `orderly` False it is cut."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
-        writer = getattr(self, "_writer", None)
-        if writer is not None:
-            with contextlib.suppress(OSError):
-                if orderly:
-                    writer.write(b"\xe0\x00")
-                    await writer.drain()
-            if not orderly:
-                writer.transport.abort()
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self._fail()
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        with contextlib.suppress(OSError):
+            if orderly:
+                writer.write(b"\xe0\x00")
+                await writer.drain()
+        if not orderly:
+            writer.transport.abort()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

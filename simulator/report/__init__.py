@@ -1,6 +1,7 @@
-"""Reports of costs and capacity: CSV and one self-contained HTML page (the table and JSON are the command line's)."""
+"""Reports of costs, fleets and capacity: CSV and self-contained HTML pages (tables and JSON are the command line's)."""
 
 from blindsight.simulator.report.csvfile import costs_csv
+from blindsight.simulator.report.fleetpage import fleet_page
 from blindsight.simulator.report.page import page
 
-__all__ = ["costs_csv", "page"]
+__all__ = ["costs_csv", "fleet_page", "page"]

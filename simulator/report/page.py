@@ -1,4 +1,4 @@
-"""One HTML page with everything in it: no script, no request, readable from a file."""
+"""The page of costs and capacity."""
 
 from __future__ import annotations
 
@@ -7,32 +7,21 @@ from typing import Any
 
 from blindsight.simulator.cost import Band, Cost
 from blindsight.simulator.report import svg
-
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#222}
-svg{width:100%;height:auto;font:12px system-ui,sans-serif;fill:#222}table{border-collapse:collapse;font-size:13px}
-td,th{padding:3px 9px;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}td.n{text-align:right;white-space:nowrap}
-.grid{stroke:#ccc}.band{stroke:#4477aa;stroke-width:4;opacity:.45}h2{margin-top:2em}
-"""
+from blindsight.simulator.report.parts import document, table
 
 
 def page(
     title: str, costs: list[Cost], run: dict[str, Any] | None = None, tables: list[Any] | None = None
 ) -> str:
     """The page. `run`: what `sim run` measured. `tables`: more sections, (heading, header, rows)."""
-    parts = [f"<h1>{escape(title)}</h1>"]
+    parts: list[str] = []
     if run is not None:
         parts.append(_ran(run))
     if costs:
         parts += _costs(costs)
     for heading, header, rows in tables or []:
-        parts.append(f"<h2>{escape(heading)}</h2>" + _table(header, rows))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>'
-        + "\n".join(parts)
-        + "</body></html>\n"
-    )
+        parts.append(f"<h2>{escape(heading)}</h2>" + table(header, rows))
+    return document(title, parts)
 
 
 def _name(c: Cost) -> str:
@@ -43,19 +32,13 @@ def _band(b: Band | None) -> str:
     return "-" if b is None else f"{svg.number(b.mid)} ({svg.number(b.low)} to {svg.number(b.high)})"
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{escape(h)}</th>" for h in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
 def _costs(costs: list[Cost]) -> list[str]:
     names = [_name(c) for c in costs]
     pairs = list(zip(names, costs, strict=True))
     small = {"wake", "capture", "join", "answer", "round trips"}
     parts = [
         "<p>Middle of the model's band, and in brackets its outer bounds. Predicted, not measured on silicon.</p>",
-        _table(
+        table(
             ["board, mode", "awake s", "part of the time", "energy mJ", "bytes up", "core RAM B", "block B", "J a day", "battery days"],
             [
                 [
@@ -91,7 +74,7 @@ def _costs(costs: list[Cost]) -> list[str]:
         [board, u.name, f"{_band(u.band)} {u.unit}", u.kind, u.source]
         for (_, board), u in sorted(used.items())
     ]
-    parts += ["<h2>Every number used</h2>", _table(["board", "number", "value", "kind", "source"], rows)]
+    parts += ["<h2>Every number used</h2>", table(["board", "number", "value", "kind", "source"], rows)]
     return parts
 
 
@@ -114,6 +97,6 @@ def _ran(run: dict[str, Any]) -> str:
         [k, ", ".join(f"{n} {x}" for n, x in v.items()) if isinstance(v, dict) else f"{v}"]
         for k, v in run.items()
     ]
-    return "<h2>Measured with the real firmware and servers on this machine</h2>" + _table(
+    return "<h2>Measured with the real firmware and servers on this machine</h2>" + table(
         ["what", "value"], rows
     )

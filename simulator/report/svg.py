@@ -111,3 +111,15 @@ def line(points: list[tuple[float, float]], x_unit: str, y_unit: str, label: str
         _text(WIDTH - 40, height - 20, f"{number(wide)} {x_unit}", "end"),
     ]
     return _frame(height, body, label)
+
+
+def events(times: list[float], wide: float, unit: str, label: str) -> str:
+    """A mark at each time, on a line of `wide`."""
+    scale = (WIDTH - 110) / (wide or 1)
+    body = [f'<line x1="70" x2="{WIDTH - 40}" y1="40" y2="40" class="grid"/>']
+    body += [
+        f'<line x1="{70 + t * scale:.1f}" x2="{70 + t * scale:.1f}" y1="14" y2="40" stroke="{COLOURS[1]}" stroke-width="1.5"/>'
+        for t in times
+    ]
+    body += [_text(70, 58, "0"), _text(WIDTH - 40, 58, f"{number(wide)} {unit}", "end")]
+    return _frame(66, body, label)

@@ -1,0 +1,81 @@
+"""The page of a fleet's run: throughput and backlog, latencies, memory, and a device's day, as one file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+from blindsight.simulator.report import svg
+from blindsight.simulator.report.parts import document, table
+
+_LONG = ("timeline", "memory_timeline", "model_outputs", "groups")
+
+
+def fleet_page(title: str, got: dict[str, Any]) -> str:
+    """Of the object that `sim fleet --json` prints."""
+    line = got["timeline"]
+    times = [float(p["t"]) for p in line]
+    rates = [
+        (b["t"], 60 * (b["answered"] - a["answered"]) / max(b["t"] - a["t"], 1e-9))
+        for a, b in itertools.pairwise(line)
+    ]
+    parts = [
+        "<p>Measured on this machine with the real servers; the groups' energy and deaths are the cost model's.</p>",
+        table(
+            ["what", "measured"],
+            [[k.replace("_", " "), v if isinstance(v, str) else json.dumps(v)] for k, v in got.items() if k not in _LONG],
+        ),
+        "<h2>Backlog: pictures taken and not yet answered</h2>",
+        svg.line(list(zip(times, (float(p["backlog"]) for p in line), strict=True)), "s", "pictures", "backlog"),
+        "<h2>Throughput: answers a minute</h2>",
+        svg.line(rates, "s", "a minute", "throughput", steps=True),
+        "<h2>Latency from the picture to its answer</h2>",
+        svg.stacked(
+            [(f"{row['group']}, {q}", [("seconds", row["latency_s"][q] or 0.0)]) for row in got["groups"] for q in row["latency_s"]],
+            "s", "latency percentiles",
+        ),
+        "<h2>Resident memory</h2>",
+    ]  # fmt: skip
+    memory = got["memory_timeline"]
+    for name in (k for k in memory if k != "t"):
+        points = list(zip(memory["t"], memory[name], strict=True))
+        parts += [f"<h3>{name}</h3>", svg.line(points, "s", "MB", f"resident memory of {name}")]
+    parts += _groups(got)
+    return document(title, parts)
+
+
+def _groups(got: dict[str, Any]) -> list[str]:
+    rows = []
+    parts = ["<h2>Groups</h2>"]
+    for ran, model in zip(got["groups"], got["model_outputs"]["groups"], strict=True):
+        energy, days = model["millijoules"], model["battery_days"]
+        rows.append(
+            [
+                ran["group"], model["board"], f"{model['model']}, {model['ingest']}", str(model["devices"]),
+                f"{ran['answered']} of {ran['pictures']}", str(ran["lost"]), str(model["deaths"]), str(model["unfinished"]),
+                _band(energy), "-" if days is None else _band(days), str(model["payload_bytes"]),
+            ]
+        )  # fmt: skip
+    head = [
+        "group", "board", "network, ingest", "devices", "answered", "lost", "cells empty", "pictures unfinished by it",
+        "mJ a picture", "battery days", "payload bytes",
+    ]  # fmt: skip
+    parts.append(table(head, rows))
+    for model in got["model_outputs"]["groups"]:
+        first = model["first_device"]
+        if first is None:
+            continue
+        name, end = model["group"], got["model_outputs"]["seconds"]
+        parts += [
+            f"<h2>The day of the first device of {name}</h2>",
+            svg.events(first["taken_s"], end, "s", f"pictures of the first device of {name}"),
+        ]
+        if "charge" in first:
+            points = [(float(t), 100 * float(c)) for t, c in first["charge"]]
+            parts.append(svg.line(points, "s", "% full", f"charge of the first device of {name}"))
+    return parts
+
+
+def _band(b: dict[str, float]) -> str:
+    return f"{svg.number(b['mid'])} ({svg.number(b['low'])} to {svg.number(b['high'])})"
