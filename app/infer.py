@@ -28,6 +28,7 @@ from blindsight.app.modelfile import find_model, pictures_of, split_files
 from blindsight.app.party import Task
 from blindsight.app.split import split_into
 from blindsight.fixed.rng import SystemRng, uniform_u32
+from blindsight.models.zoo import vgg224
 from blindsight.nn import floatnet
 from blindsight.nn.model import Model
 from blindsight.nn.plan import Plan
@@ -48,7 +49,7 @@ def infer(
     labels: np.ndarray | None = None,
     link: str = "lan",
     batch: int = MAX_BATCH,
-    threads: int = 1,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Classify pictures with two local server processes.
@@ -58,7 +59,8 @@ def infer(
         images: `uint8` (N, H, W, C) or (N, H, W), of the model's input size.
         labels: (N,) true classes, for `accuracy`.
         link: `lan` (loopback as it is) or `wan` (100 Mbit/s, 40 ms round trip, shaped).
-        batch: inferences whose material is made together, at most 16.
+        batch: inferences whose material is made together, at most 16, and as many as fit into memory.
+        threads: threads a server, by default as many as there are cores: mostly one of the two works at a time.
         progress: called with the phase (`offline` or `online`) and the number of pictures done.
 
     Returns:
@@ -69,7 +71,7 @@ def infer(
     """
     with servers_files(Path(model_path)) as (plan, paths, model):
         pixels = flat_pixels(plan, images)
-        reports = run_pair(paths, pixels, link, batch, threads, progress)
+        reports = run_pair(paths, pixels, link, batch, threads or len(os.sched_getaffinity(0)), progress)
     pictures = images if images.ndim == 4 else images[..., None]
     start = time.perf_counter()
     logits = floatnet.forward(model.graph, pictures) if model else None
@@ -80,6 +82,7 @@ def infer(
     cloud, helper = reports
     report = {
         "model": plan.name,
+        "weights": "random (seeded)" if plan.name.endswith(vgg224.SEEDED) else "as compiled",
         "deployment": plan.deployment,
         "count": len(pixels),
         "top1": top1.tolist(),
@@ -89,11 +92,15 @@ def infer(
             k: cloud[k]
             for k in ("online_s", "offline_s", "setup_s", "online_bytes", "offline_bytes", "rounds")
         },
-        "peak_rss_bytes": {"cloud": cloud["peak_rss_bytes"], "helper": helper["peak_rss_bytes"]},
+        **{
+            k: {"cloud": cloud[k], "helper": helper[k]}
+            for k in ("peak_rss_bytes", "online_cpu_s", "offline_cpu_s")
+        },
         "float_s": torch_seconds(model, images) if model else None,
         "float_numpy_s": float_s if model else None,
         "link": link,
-        "batch": min(batch, len(pixels)),
+        "batch": cloud["batch"],
+        "threads": threads or len(os.sched_getaffinity(0)),
         "layers": cloud["layers"],
     }
     if labels is not None:
@@ -255,13 +262,13 @@ def register(app: typer.Typer) -> None:
         count: Annotated[int | None, typer.Option(help="only the first COUNT pictures")] = None,
         link: Annotated[str, typer.Option(help="lan, or wan: 100 Mbit/s, 40 ms, shaped")] = "lan",
         batch: Annotated[int, typer.Option(help="inferences whose material is made together")] = MAX_BATCH,
-        threads: Annotated[int, typer.Option(help="threads a server")] = 1,
+        threads: Annotated[int | None, typer.Option(help="threads a server [default: the cores]")] = None,
         as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
     ) -> None:
         """Classify pictures with cloud and helper as two local processes, no MQTT."""
         if link not in LINKS:
             raise InferError(f"--link is one of {', '.join(LINKS)}, not {link!r}")
-        if not 1 <= batch <= MAX_BATCH or threads < 1:
+        if not 1 <= batch <= MAX_BATCH or (threads is not None and threads < 1):
             raise InferError(f"--batch is 1 to {MAX_BATCH} and --threads at least 1")
         path = find_model(model)
         x, y = load_images(images or pictures_of(model), count)
@@ -273,7 +280,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _with_bar(
-    path: Path, x: np.ndarray, y: np.ndarray | None, link: str, batch: int, threads: int
+    path: Path, x: np.ndarray, y: np.ndarray | None, link: str, batch: int, threads: int | None
 ) -> dict[str, Any]:
     errors = Console(stderr=True)
     columns = (TextColumn("{task.description:>8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -289,6 +296,7 @@ def show(report: dict[str, Any]) -> None:
     table = Table(title=f"{report['model']}: {report['count']} pictures, two servers, {report['link']}")
     table.add_column("what")
     table.add_column("value", justify="right")
+    table.add_row("weights", report["weights"])
     if report["agreement"] is not None:
         table.add_row("top-1 agreement with the float net", f"{report['agreement']:.2%}")
     if report["accuracy"] is not None and report["float_accuracy"] is None:

@@ -1,8 +1,10 @@
 """Which model file a name on the command line means."""
 
+import sys
 from pathlib import Path
 
 from blindsight.models import zoo
+from blindsight.models.zoo import vgg224
 
 CLOUD, HELPER, OWNER = ".cloud.share", ".helper.share", ".owner.bsm"  # the files of a split model
 
@@ -12,13 +14,16 @@ class ModelNameError(Exception):
 
 
 def find_model(name: str) -> Path:
-    """The path of M.bsm (a file, or the name of a zoo model), or of the folder of a split model.
+    """The path of M.bsm (a file, or the name of a zoo model), or of the folder of a split model. `vgg16-224` is built
+    in the user's cache folder the first time, with a word on standard error.
 
     Raises:
         ModelNameError: neither.
     """
     if name in zoo.names():
         return zoo.path(name)
+    if name == vgg224.NAME:
+        return _seeded()[0]
     path = Path(name)
     if path.is_file():
         return path
@@ -26,7 +31,7 @@ def find_model(name: str) -> Path:
         split_files(path)
         return path
     raise ModelNameError(
-        f"{name}: no such file, and no zoo model of that name (there are {', '.join(zoo.names())}); "
+        f"{name}: no such file, and no zoo model of that name (there are {', '.join([*zoo.names(), vgg224.NAME])}); "
         "make a model with `blindsight compile`"
     )
 
@@ -57,4 +62,16 @@ def pictures_of(name: str) -> Path:
     """
     if name in zoo.names():
         return zoo.pictures(name)
+    if name == vgg224.NAME:
+        return _seeded()[1]
     raise ModelNameError(f"{name}: pass its pictures with --images X.npz")
+
+
+def _seeded() -> tuple[Path, Path]:
+    try:
+        return vgg224.cached(lambda what: print(what, file=sys.stderr, flush=True))
+    except OSError as error:
+        raise ModelNameError(
+            f"{vgg224.NAME} is built in the cache folder, which failed ({error}): set XDG_CACHE_HOME to a folder "
+            "with 300 MB free"
+        ) from None

@@ -5,12 +5,12 @@ first (helper) the port, then progress, last the report. The cloud's process is 
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from blindsight.nn.network import Network
 from blindsight.nn.ops import Op
 from blindsight.nn.plan import PlanError, load_plan
 from blindsight.nn.shares import ModelShare
-from blindsight.offline.make import make_batch
+from blindsight.offline.make import fitting, make_batch
 from blindsight.offline.slot import Tape
 from blindsight.ot.generate import Generator
 
@@ -95,7 +95,7 @@ def side(task: Task) -> tuple[Network, Any, dict[str, Any]]:
     from blindsight.helper.linear import helper_side
 
     plan = load_plan(task.path)
-    return Network(plan), helper_side(plan, task.threads), {"plan": plan.hash.hex()}
+    return Network(plan, threads=task.threads), helper_side(plan, task.threads), {"plan": plan.hash.hex()}
 
 
 def connect(task: Task, hello: dict[str, Any]) -> Channel:
@@ -130,20 +130,17 @@ def run(task: Task, pixels: np.ndarray) -> dict[str, Any]:
 
     meter = Meter(channel.stats)
     shares: list[list[int]] = []
-    offline, online = Stats(), Stats()
-    offline_s = online_s = 0.0
+    offline, online = Spent(channel.stats), Spent(channel.stats)
+    most = min(task.batch, fitting(network))
     while len(shares) < task.count:
-        batch = min(task.batch, task.count - len(shares))
-        before, start = channel.stats.copy(), time.perf_counter()
-        slots = make_batch(channel, network, linear, generator, batch)
-        offline_s += time.perf_counter() - start
-        _add(offline, channel.stats.minus(before))
+        batch = min(most, task.count - len(shares))
+        with offline:
+            slots = make_batch(channel, network, linear, generator, batch)
         say(event="progress", phase="offline", done=len(shares) + batch)
-        for slot in slots:
-            before, start = channel.stats.copy(), time.perf_counter()
-            share = network.run(channel, Tape(slot.draws), slot, pixels[len(shares)], meter)
-            online_s += time.perf_counter() - start
-            _add(online, channel.stats.minus(before))
+        while slots:
+            slot = slots.pop(0)
+            with online:
+                share = network.run(channel, Tape(slot.draws), slot, pixels[len(shares)], meter)
             shares.append(share.tolist())
             say(event="progress", phase="online", done=len(shares))
     channel.close()
@@ -154,20 +151,46 @@ def run(task: Task, pixels: np.ndarray) -> dict[str, Any]:
         row["rounds"] /= n
     return {
         "shares": shares,
+        "batch": min(most, n),
         "setup_s": setup_s,
-        "offline_s": offline_s / n,
-        "online_s": online_s / n,
-        "offline_bytes": (offline.sent + offline.received) / n,
-        "online_bytes": (online.sent + online.received) / n,
+        "offline_s": offline.seconds / n,
+        "online_s": online.seconds / n,
+        "offline_cpu_s": offline.cpu / n,
+        "online_cpu_s": online.cpu / n,
+        "offline_bytes": offline.bytes / n,
+        "online_bytes": online.bytes / n,
         "rounds": online.rounds / n,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": peak_rss_bytes(),
         "layers": meter.layers,
     }
 
 
-def _add(total: Stats, new: Stats) -> None:
-    for name, value in asdict(new).items():
-        setattr(total, name, getattr(total, name) + value)
+class Spent:
+    """What the blocks run under it took: wall and processor seconds, bytes both ways, rounds."""
+
+    def __init__(self, stats: Stats) -> None:
+        self._stats = stats
+        self.seconds = self.cpu = 0.0
+        self.bytes = self.rounds = 0
+
+    def __enter__(self) -> None:
+        self._before = (time.perf_counter(), time.process_time(), self._stats.copy())
+
+    def __exit__(self, *_: object) -> None:
+        wall, cpu, stats = self._before
+        self.seconds += time.perf_counter() - wall
+        self.cpu += time.process_time() - cpu
+        new = self._stats.minus(stats)
+        self.bytes += new.sent + new.received
+        self.rounds += new.rounds
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process held. Not `ru_maxrss`, which keeps the parent's from before the exec."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status names no VmHWM: `infer` measures memory on Linux")
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ against PyTorch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from .ops import FUNCTIONS, PlanError
 
 Shape = tuple[int, ...]
 Tap = Callable[[str, np.ndarray], None]
+UNFOLDED = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,30 @@ class FloatGraph:
 
 
 def forward(graph: FloatGraph, x: np.ndarray, tap: Tap | None = None, batch: int = 64) -> np.ndarray:
-    """Logits float32 (N, classes) of pictures x: uint8 (N, H, W, C). `tap(name, values)` sees every tensor."""
+    """Logits float32 (N, classes) of pictures x: uint8 (N, H, W, C). `tap(name, values)` sees every tensor.
+
+    At most `batch` pictures are run at once, fewer where their unfolded inputs would take more than UNFOLDED bytes.
+    """
     if x.dtype != np.uint8 or x.ndim != 4:
         raise ValueError(f"pictures must be uint8 (N, H, W, C), not {x.dtype} {x.shape}")
     shape = graph.ops[0].shape
     if (x.shape[3], *x.shape[1:3]) != shape:
         raise ValueError(f"pictures are {x.shape[1:]}, the network takes {(*shape[1:], shape[0])}")
+    batch = max(1, min(batch, UNFOLDED // max(_unfolded(graph), 1)))
     parts = [_forward(graph, x[i : i + batch], tap) for i in range(0, len(x), batch)]
     return np.concatenate(parts) if parts else np.zeros((0, *graph.ops[-1].shape), np.float32)
+
+
+def _unfolded(graph: FloatGraph) -> int:
+    """Bytes of the largest unfolded input of a convolution, for one picture."""
+    return max(
+        (
+            4 * math.prod(graph.array(op, "weight").shape[1:]) * op.attrs["groups"] * math.prod(op.shape[1:])
+            for op in graph.ops
+            if op.op == "conv2d"
+        ),
+        default=0,
+    )
 
 
 def _forward(graph: FloatGraph, x: np.ndarray, tap: Tap | None) -> np.ndarray:
@@ -165,12 +183,18 @@ KERNELS: dict[str, Kernel] = {
     "add": lambda _, __, x: sum(x[1:], start=x[0]),
     "concat": lambda _, __, x: np.concatenate(x, axis=1),
     "reshape": lambda _, op, x: x[0].reshape(len(x[0]), *op.shape),
+    "slice": lambda _, op, x: kernels.slices(x[0], op.attrs["start"], op.attrs["step"], op.shape),
+    "permute": lambda _, op, x: kernels.permute(x[0], op.attrs["view"], op.attrs["axes"], op.shape),
 }
+ANY = -1  # numbers of a tuple: as many as there are axes
 ATTRS = {
     "conv2d": {"kernel": 2, "stride": 2, "padding": 4, "groups": 0},
     "max_pool": {"kernel": 2, "stride": 2, "padding": 4},
     "avg_pool": {"kernel": 2, "stride": 2, "padding": 4, "divisor": 0},
+    "slice": {"start": ANY, "step": ANY},
+    "permute": {"view": ANY, "axes": ANY},
 }
+LEAST = {"padding": 0, "axes": 0, "start": -(1 << 16)}  # of a number; 1 otherwise
 NUMBERS = {"clip": {"low", "high"}, "leaky_relu": {"slope"}}  # finite, any sign
 NAMES = {"smooth": {"function": FUNCTIONS}}
 TENSORS = {
@@ -204,11 +228,12 @@ def _check(graph: FloatGraph) -> None:
             value = op.attrs[name]
             numbers = value if length else (value,)
             require(
-                isinstance(value, tuple) == bool(length) and len(numbers) == (length or 1),
+                isinstance(value, tuple) == bool(length)
+                and len(numbers) in (range(1, 7) if length == ANY else (length or 1,)),
                 f"{name} of {op.out}",
             )
-            low = 0 if name == "padding" else 1
-            require(all(type(v) is int and v >= low for v in numbers), f"{name} of {op.out}")
+            low = LEAST.get(name, 1)
+            require(all(type(v) is int and low <= v < 1 << 24 for v in numbers), f"{name} of {op.out}")
         require(set(op.tensors) == TENSORS.get(op.op, set()), f"tensors of {op.out}")
         require(all(t in graph.arrays for t in op.tensors.values()), f"missing array of {op.out}")
         shapes = [made[i] for i in op.inputs]
@@ -244,6 +269,15 @@ def _shape(graph: FloatGraph, op: FloatOp, shapes: list[Shape]) -> Shape:
         return (sum(s[0] for s in shapes), *first[1:])
     if op.op == "reshape":
         if np.prod(op.shape) != np.prod(first):
+            raise ValueError(f"shape of {op.out}")
+        return op.shape
+    if op.op == "slice":
+        if not len(first) == len(op.shape) == len(a["start"]) == len(a["step"]):
+            raise ValueError(f"axes of {op.out}")
+        return op.shape
+    if op.op == "permute":
+        axes = sorted(a["axes"]) == list(range(len(a["view"])))
+        if not axes or not np.prod(op.shape) == np.prod(first) == np.prod(a["view"]):
             raise ValueError(f"shape of {op.out}")
         return op.shape
     if op.op == "affine" and any(

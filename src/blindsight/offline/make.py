@@ -19,6 +19,7 @@ from blindsight.offline.slot import Layout, Slot, batch_draw, split_draw
 from blindsight.ot.correlations import Draw
 
 MAX_BATCH = 16  # inferences a linear-layer key may serve (DESIGN section 4)
+MATERIAL_BYTES = 2 << 30  # of a batch that is held in memory whole (`fitting`)
 
 
 class Source(Protocol):
@@ -55,6 +56,12 @@ def layout(network: Network, party: int, ingest: Sequence[Draw] = ()) -> Layout:
     return Layout(party, masks, network.linear, (*ingest, *network.draws))
 
 
+def fitting(network: Network, ingest: Sequence[Draw] = ()) -> int:
+    """How many inferences' material to make together, 1 to 16: what fits MATERIAL_BYTES at the party that holds more. Public."""
+    most = max(layout(network, party, ingest).nbytes for party in (0, 1))
+    return max(1, min(MAX_BATCH, MATERIAL_BYTES // most))
+
+
 def make_batch(
     channel: Channel,
     network: Network,
@@ -81,7 +88,10 @@ def make_batch(
     shares = linear.batch(channel, network.plan.weighted, batch, masks)
     draws = (*ingest, *network.draws)
     made = source.fill([batch_draw(d, batch) for d in draws])
-    split = [(d, split_draw(d, batch, channel.party, arrays)) for d, arrays in zip(draws, made, strict=True)]
+    split = []
+    for i, d in enumerate(draws):
+        split.append((d, split_draw(d, batch, channel.party, made[i])))
+        made[i] = ()  # freed as we go: the whole is never held twice
     return [
         Slot(
             index=first + b if first >= 0 else -1,
