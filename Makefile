@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUILD_TOOLS := scikit-build-core nanobind cmake ninja
 NEEDED := cc c++ make $(PYTHON)
 APT_BUILD := build-essential python3-dev python3-venv
-APT_DEV := $(APT_BUILD) mosquitto mosquitto-clients socat valgrind chromium clang clang-format libclang-rt-14-dev \
+APT_DEV := $(APT_BUILD) mosquitto mosquitto-clients postgresql libfaketime socat valgrind chromium clang clang-format libclang-rt-14-dev \
   qemu-system-arm qemu-system-misc qemu-user gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-unknown-elf \
   picolibc-riscv64-unknown-elf gcc-xtensa-lx106 picolibc-xtensa-lx106-elf gcc-aarch64-linux-gnu g++-aarch64-linux-gnu \
   gcc-arm-linux-gnueabihf
@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help dev demo test test-long faults bench lint docs native clean
 help:
-	@echo "make demo       build what the demo needs and run it"
+	@echo "make demo       build what the demo needs and run it; make demo WEB=1: a page to try it by hand"
 	@echo "make test       build everything and run the tests (under 20 minutes)"
 	@echo "make dev        apt packages (as root or with sudo) and .venv with every extra"
 	@echo "make test-long  the long tests;  make bench  the tables;  make lint  ruff, mypy, clang-format"
@@ -42,8 +42,9 @@ dev: $(VENV)/.dev
 native: $(VENV)/.created
 	$(BIN)/pip install -q --no-build-isolation --no-deps -e .
 
+# WEB=1: the page; ARGS: further options, as ARGS="--model fashion"
 demo: $(VENV)/.demo
-	$(BIN)/blindsight demo
+	$(BIN)/blindsight demo $(if $(WEB),--web) $(ARGS)
 
 test: dev
 	$(BIN)/python -m pytest -m "not long"

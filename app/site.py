@@ -23,10 +23,12 @@ from typing import Any
 from blindsight.app import certificates
 from blindsight.app.modelfile import split_files
 from blindsight.cloud.models import Registry, Version
+from blindsight.helper.config import HelperConfig
 from blindsight.helper.keys import Keys, Provision, new_master, read_master
 from blindsight.helper.plans import Plans
 from blindsight.nn.plan import Plan
 from blindsight.offline.cursor import write_durably
+from blindsight.service.config import load
 from blindsight.wire import keys as wire_keys
 from blindsight.wire.blocks import Mode
 
@@ -120,7 +122,8 @@ class Site:
 
     def register(self) -> Keys:
         """The helper's register of devices; close it after use."""
-        return Keys(read_master(self.folder / "helper" / "master.key"), self.folder / "helper" / "helper.db")
+        config = load(HelperConfig, self.helper_toml)
+        return Keys(read_master(config.master), config.database, config.master)
 
     def device(
         self, name: str, model: str, mode: str, broker: BrokerAddress, fleet: bool = False, **settings: Any

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
-from sqlite3 import Connection, Row
 
 from blindsight.cloud.config import Limits
 from blindsight.cloud.store import Pictures
 from blindsight.nn.plan import Plan
+from blindsight.service.database import Row, Transaction
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
 from blindsight.wire import WireError, manifest, topics
@@ -25,6 +26,24 @@ from blindsight.wire.result import Failure, FailureCode
 
 PlanOf = Callable[[str, bytes], Plan | None]
 MAX_STATUS = 512
+
+
+class Said:
+    """How many refusals were logged in this minute, of a device and of all."""
+
+    def __init__(self, of_one: int = 60, of_all: int = 600) -> None:
+        self._of_one, self._of_all = of_one, of_all
+        self._minute, self._counts, self._total = -1, Counter[str](), 0
+
+    def enough(self, device: str) -> bool:
+        """Counts one more; whether it is too many to log."""
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._total = minute, 0
+            self._counts.clear()
+        self._total += 1
+        self._counts[device] += 1
+        return self._total > self._of_all or self._counts[device] > self._of_one
 
 
 class Assembler:
@@ -39,8 +58,9 @@ class Assembler:
         self._pictures, self._plan_of, self._limits = pictures, plan_of, limits
         self._metrics, self._log = metrics, log
         self.failures: list[tuple[str, bytes, Failure]] = []
+        self._said = Said()
 
-    def apply(self, db: Connection, topic: str, payload: bytes) -> None:
+    def apply(self, db: Transaction, topic: str, payload: bytes) -> None:
         """One message; whatever is wrong with it is counted and logged, never raised."""
         try:
             what = topics.parse(topic)
@@ -55,18 +75,20 @@ class Assembler:
 
     def _refuse(self, reason: str, detail: str, device: str = "", image: bytes = b"") -> None:
         self._metrics.count("messages_refused", reason=reason)
+        if self._said.enough(device):
+            return  # a flood fills the counter, not the disk that the log is on
         self._log.warning("refused", reason=reason, detail=detail, device=device, image=image.hex())
 
-    def _block(self, db: Connection, what: topics.Block, data: bytes) -> None:
+    def _block(self, db: Transaction, what: topics.Block, data: bytes) -> None:
         if not 0 < len(data) <= MAX_BLOCK_BYTES:
             raise WireError(f"block of {len(data)} bytes from {what.device}")
         row = self._pictures.get(what.device, what.image)
         if row is not None and row["state"] != "assembling":
             self._again(db, what.device, what.image)
             return
+        if not self._room(what.device, what.image, len(data), row):
+            return
         if row is None or row["manifest"] is None:
-            if not self._room(what.device, what.image, len(data), row):
-                return
             self._pictures.put_block(db, what.device, what.image, what.block, data)
         else:
             parsed = manifest.parse(row["manifest"])
@@ -79,12 +101,13 @@ class Assembler:
 
     def _room(self, device: str, image: bytes, size: int, row: Row | None) -> bool:
         pictures, held = self._pictures.waiting(device)
-        if held + size > self._limits.bytes_waiting or (
-            row is None and pictures >= self._limits.pictures_waiting
-        ):
+        full = held + size > self._limits.bytes_waiting
+        if row is None and not full:
+            queued = self._pictures.queued(device)
+            full = pictures >= self._limits.pictures_waiting or queued >= self._limits.pictures_queued
+        if full:
             self._refuse("quota", f"{pictures} pictures, {held} bytes wait", device, image)
-            return False
-        return True
+        return not full
 
     @staticmethod
     def _fits(parsed: manifest.Manifest, salt: bytes, block: int, data: bytes) -> bool:
@@ -95,7 +118,7 @@ class Assembler:
             and commitment(salt, block, data) == parsed.commitments[block]
         )
 
-    def _manifest(self, db: Connection, what: topics.ManifestTopic, payload: bytes) -> None:
+    def _manifest(self, db: Transaction, what: topics.ManifestTopic, payload: bytes) -> None:
         row = self._pictures.get(what.device, what.image)
         if row is not None and row["state"] != "assembling":
             if row["manifest_hash"] == manifest.manifest_hash(payload[: -manifest.SALT_BYTES]):
@@ -123,7 +146,7 @@ class Assembler:
             )
             self._pictures.discard(db, what.device, what.image)
             return
-        if row is None and not self._room(what.device, what.image, len(data), row):
+        if not self._room(what.device, what.image, len(data), row):
             return
         plan_key = (parsed.model, parsed.plan_hash)
         self._pictures.put_manifest(db, what.device, what.image, data, digest, salt, plan_key)
@@ -138,7 +161,7 @@ class Assembler:
         self._refuse(code.name.lower(), reason, what.device, what.image)
         self.failures.append((what.device, what.image, Failure(code, reason)))
 
-    def _finish(self, db: Connection, device: str, image: bytes, parsed: manifest.Manifest) -> None:
+    def _finish(self, db: Transaction, device: str, image: bytes, parsed: manifest.Manifest) -> None:
         if self._pictures.count_blocks(device, image) == parsed.layout.blocks:
             self._pictures.accept(db, device, image)
             self._metrics.count("pictures_accepted", mode=parsed.mode.label)
@@ -146,12 +169,12 @@ class Assembler:
                 "accepted", device=device, image=image.hex(), model=parsed.model, mode=parsed.mode.label
             )
 
-    def _again(self, db: Connection, device: str, image: bytes) -> None:
+    def _again(self, db: Transaction, device: str, image: bytes) -> None:
         """A device that sends again has no receipt yet, or lost it: answer once more."""
         self._metrics.count("messages_repeated")
         self._pictures.ask_again(db, device, image, 0.0)
 
-    def _status(self, db: Connection, what: topics.Status, payload: bytes) -> None:
+    def _status(self, db: Transaction, what: topics.Status, payload: bytes) -> None:
         if not payload:
             return  # a retained status that was cleared
         if len(payload) > MAX_STATUS:
@@ -163,4 +186,6 @@ class Assembler:
         if not isinstance(status, dict) or status.get("state") != "online":
             return
         if status.get("pending") != 0:  # a number; devices that do not say may wait as well
-            self._pictures.ask_again(db, what.device, None, time.time() - self._limits.resend_s)
+            self._pictures.ask_again(
+                db, what.device, None, self._pictures.database.now() - self._limits.resend_s
+            )

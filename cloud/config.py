@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blindsight.cloud.jobs import MAX_WAIT_S
+from blindsight.service.database import Place
+from blindsight.service.settings import LOCAL, MetricsPage, check_level, check_link, place
 from blindsight.wire import topics
 
 
@@ -25,7 +28,7 @@ class Broker:
     keepalive_s: int = 30
 
     def __post_init__(self) -> None:
-        if self.ca is None and self.host not in ("127.0.0.1", "localhost", "::1"):
+        if self.ca is None and self.host not in LOCAL:
             raise ValueError(f"broker.ca is missing: a broker on {self.host} is reached over TLS only")
 
 
@@ -45,23 +48,21 @@ class HelperLink:
     network: str = "lan"
 
     def __post_init__(self) -> None:
-        files = (self.ca, self.certificate, self.key)
-        if any(files) and not all(files):
-            raise ValueError("helper.ca, helper.certificate and helper.key belong together")
-        if not any(files) and self.host not in ("127.0.0.1", "localhost", "::1"):
-            raise ValueError(f"helper.ca is missing: a helper on {self.host} is reached over TLS only")
-        if self.network not in ("lan", "wan"):
-            raise ValueError('helper.network is "lan" or "wan"')
+        check_link("helper", self.host, (self.ca, self.certificate, self.key), self.network)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Quotas a device, and how long things are kept."""
+    """Quotas a device, what the store may hold before messages are held back, and how long things are kept."""
 
     pictures_waiting: int = 64
     bytes_waiting: int = 1 << 26
+    pictures_queued: int = 512
+    backlog: int = 10000
+    disk_free_bytes: int = 1 << 27
     assembling_s: float = 86400.0
     answers_s: float = 7 * 86400.0
+    ids_s: float = 90 * 86400.0
     resend_s: float = 86400.0
     attempts: int = 30
 
@@ -93,16 +94,10 @@ class Workers:
             )
         if not 0 <= self.material_low <= self.material_high:
             raise ValueError("workers.material_low is at most workers.material_high")
+        if max(self.lease_s, self.retry_max_s) >= MAX_WAIT_S:
+            raise ValueError(f"workers.lease_s and workers.retry_max_s are below {MAX_WAIT_S:g} seconds")
         if not 1 <= self.material_batch <= 16:
             raise ValueError("workers.material_batch is 1 to 16")
-
-
-@dataclass(frozen=True)
-class MetricsPage:
-    """The Prometheus page; port 0 is none."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,6 +106,7 @@ class CloudConfig:
 
     data: Path
     models: Path
+    store: str = ""  # postgresql:// address of a store that several machines share; empty: a file in `data`
     shards: str = topics.SHARDS
     ingress: bool = True
     log_level: str = "info"
@@ -122,10 +118,14 @@ class CloudConfig:
 
     def __post_init__(self) -> None:
         topics.subscriptions(self.shards)
-        if self.log_level not in ("debug", "info", "warning", "error"):
-            raise ValueError("log_level is debug, info, warning or error")
+        check_level(self.log_level)
+        place(self.store, self.data)
+        if self.store and self.workers.count and self.workers.prefix == Workers.prefix:
+            raise ValueError(
+                "workers.prefix is missing: machines that share a store name their worker pairs apart"
+            )
 
     @property
-    def database(self) -> Path:
-        """The store's file."""
-        return self.data / "cloud.db"
+    def database(self) -> Place:
+        """The store."""
+        return place(self.store, self.data / "cloud.db")

@@ -2,23 +2,24 @@
 before.
 
 Two threads beside paho's: `writer` commits what has arrived in batches (one fsync for many blocks) and
-acknowledges; `outbox` publishes what the store says is due until the broker has it. When the disk refuses,
-nothing is acknowledged: the broker's limit on unacknowledged messages holds the devices back, and the batch
-is tried again.
+acknowledges; `outbox` publishes what the store says is due until the broker has it. While the disk refuses or is
+nearly full, or too many accepted pictures wait for the workers (a pool of material that runs dry slows them),
+nothing is taken and nothing acknowledged: the broker's limit on unacknowledged messages holds the devices back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
-import sqlite3
+import shutil
 import threading
 import time
-from sqlite3 import Row
 
 from blindsight.cloud.assemble import Assembler, PlanOf
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.link import Arrival, BrokerLink
 from blindsight.cloud.store import Pictures
+from blindsight.service.database import Row, StoreFault
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
 from blindsight.wire import topics
@@ -27,6 +28,8 @@ from blindsight.wire.result import Failure, FailureCode, Receipt, Result, Reveal
 BATCH = 256
 POLL_S = 0.25
 PURGE_S = 600.0
+SCRUB_S = 10.0
+ARRIVALS = 4096  # more than a broker leaves unacknowledged; beyond it the connection itself is held back
 
 
 class Ingress:
@@ -37,10 +40,10 @@ class Ingress:
     ) -> None:
         self._config, self._plan_of, self._wake = config, plan_of, wake
         self._metrics, self._log = metrics, log
-        self._arrivals: queue.Queue[Arrival | None] = queue.Queue()
+        self._arrivals: queue.Queue[Arrival | None] = queue.Queue(ARRIVALS)
         self._acked: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.due = threading.Event()  # set by whoever made an answer due
-        self._stop = threading.Event()
+        self._stop, self._scrub_due = threading.Event(), threading.Event()
         self.link = BrokerLink(
             config.broker, config.shards, self._arrivals.put, self._broker_has, metrics, log
         )
@@ -71,12 +74,35 @@ class Ingress:
         assembler = Assembler(pictures, self._plan_of, self._config.limits, self._metrics, self._log)
         try:
             while (batch := self._take()) is not None:
+                self._hold(pictures)
                 try:
                     self._commit(pictures, assembler, batch)
                 except Exception:
                     self._one_by_one(pictures, assembler, batch)
         finally:
             pictures.close()
+
+    def _hold(self, pictures: Pictures) -> None:
+        """Waits while there is no room for what is at hand."""
+        held = False
+        while (reason := self._pressure(pictures)) and not self._stop.wait(POLL_S):
+            if not held:
+                held = True
+                self._metrics.gauge("held_back", 1)
+                self._metrics.count("back_pressure", reason=reason)
+                self._log.warning("held-back", reason=reason)
+        if held:
+            self._metrics.gauge("held_back", 0)
+            self._log.info("taking-again")
+
+    def _pressure(self, pictures: Pictures) -> str:
+        limits = self._config.limits
+        try:
+            if shutil.disk_usage(self._config.data).free < limits.disk_free_bytes:
+                return "disk"
+            return "backlog" if pictures.backlog() >= limits.backlog else ""
+        except (StoreFault, OSError):
+            return ""  # the commit says what is wrong
 
     def _take(self) -> list[Arrival] | None:
         first = self._arrivals.get()
@@ -102,11 +128,11 @@ class Ingress:
                     for arrival in batch:
                         assembler.apply(db, arrival.topic, arrival.payload)
                 break
-            except sqlite3.Error as error:
+            except StoreFault as error:
                 self._metrics.count("store_errors")
                 self._log.error("store-error", detail=str(error))
                 if self._stop.wait(1.0):
-                    return
+                    return  # not acknowledged: the broker delivers it again
         for arrival in batch:
             arrival.ack()
         for device, image, failure in assembler.failures:
@@ -116,15 +142,15 @@ class Ingress:
         self.due.set()
 
     def _one_by_one(self, pictures: Pictures, assembler: Assembler, batch: list[Arrival]) -> None:
-        """Something in the batch meets a defect of ours: that message is dropped with its traceback, the
-        others live.
-        """
+        """Something in the batch meets a defect of ours: that message goes to quarantine, the others live."""
         for arrival in batch:
             try:
                 self._commit(pictures, assembler, [arrival])
-            except Exception:
+            except Exception as error:
                 self._metrics.count("messages_poisoned")
                 self._log.error("poisoned", exc_info=True, topic=arrival.topic, bytes=len(arrival.payload))
+                with contextlib.suppress(StoreFault):
+                    pictures.quarantine(arrival.topic, arrival.payload, repr(error))
                 arrival.ack()
 
     # --- out
@@ -136,7 +162,7 @@ class Ingress:
     def _publish(self) -> None:
         pictures = Pictures(self._config.database)
         sent: dict[int, tuple[str, bytes, str]] = {}
-        next_purge = 0.0
+        next_purge, next_scrub = 0.0, 0.0
         try:
             while not self._stop.is_set():
                 self.due.wait(POLL_S)
@@ -144,6 +170,10 @@ class Ingress:
                 try:
                     self._settle(pictures, sent)
                     self._send_due(pictures, sent)
+                    if self._scrub_due.is_set() and time.monotonic() > next_scrub:
+                        self._scrub_due.clear()
+                        next_scrub = time.monotonic() + SCRUB_S
+                        pictures.database.scrub()  # answered ciphertexts leave the write-ahead log too
                     if time.monotonic() > next_purge:
                         next_purge = time.monotonic() + PURGE_S
                         self._purge(pictures)
@@ -163,6 +193,7 @@ class Ingress:
                 done.append(entry)
         if done:
             pictures.published(done)
+            self._scrub_due.set()
         if not self.link.connected.is_set():
             sent.clear()  # published again over the next connection; devices deduplicate
 
@@ -181,11 +212,10 @@ class Ingress:
                 self._metrics.count(f"{what}s_published")
 
     def _purge(self, pictures: Pictures) -> None:
-        now, limits = time.time(), self._config.limits
-        gone = pictures.purge(now - limits.assembling_s, now - limits.answers_s)
+        limits = self._config.limits
+        gone = pictures.purge(limits.assembling_s, limits.answers_s, limits.ids_s)
         if gone:
             self._log.info("purged", pictures=gone)
-        pictures.database.checkpoint()  # answered ciphertexts leave the write-ahead log too
         for state, count in pictures.counts().items():
             self._metrics.gauge("pictures", count, state=state)
 

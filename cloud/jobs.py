@@ -8,15 +8,19 @@ helper for what is sealed.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from pathlib import Path
-from sqlite3 import Row
 
-from blindsight.cloud.store import open_database
+from blindsight.cloud.store import open_store
+from blindsight.service.database import Place, Row
 from blindsight.wire.result import FailureCode
 
-_FREE = "state IN ('ready', 'shared') AND lease_until <= ? AND not_before <= ?"
+MAX_WAIT_S = (
+    600.0  # no lease or back-off is longer: a time further ahead was written before the clock jumped back
+)
+_FREE = (
+    "state IN ('ready', 'shared') AND NOT (lease_until > ? AND lease_until < ?)"
+    " AND NOT (not_before > ? AND not_before < ?)"
+)
 _DONE = "finished = ?, answer_due = 1, owner = NULL, lease_until = 0, salt = NULL, manifest = NULL"
 
 
@@ -45,8 +49,8 @@ class Job:
 class Jobs:
     """Leases. One object, and one database connection, a thread."""
 
-    def __init__(self, path: Path) -> None:
-        self.database = open_database(path)
+    def __init__(self, place: Place) -> None:
+        self.database = open_store(place)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -56,34 +60,28 @@ class Jobs:
         """The oldest free job of these models (name -> plan hashes); raises its attempt, durably, if it is
         to run.
         """
-        now = time.time()
-        query = (
-            f"SELECT device, image, model, plan_hash FROM pictures WHERE {_FREE} ORDER BY accepted LIMIT 64"
-        )
-        for candidate in self.database.rows(query, now, now):
-            if candidate["plan_hash"] in models.get(candidate["model"], set()):
-                job = self._take(candidate, owner, seconds, now)
-                if job is not None:
-                    return job
-        return None
-
-    def _take(self, candidate: Row, owner: str, seconds: float, now: float) -> Job | None:
-        key = (candidate["device"], candidate["image"])
+        plans = [(name, plan) for name, hashes in models.items() for plan in hashes]
+        if not plans:
+            return None
+        wanted = " OR ".join(["(model = ? AND plan_hash = ?)"] * len(plans))
+        query = f"SELECT * FROM pictures WHERE {_FREE} AND ({wanted}) ORDER BY accepted LIMIT 1"
+        now = self.database.now()
+        values = (now, now + MAX_WAIT_S) * 2 + tuple(v for plan in plans for v in plan)
+        if self.database.row(query, *values) is None:
+            return None  # nothing to write: an idle worker holds up nobody
         with self.database.transaction() as db:
-            query = f"SELECT * FROM pictures WHERE device = ? AND image = ? AND {_FREE}"
-            row = db.execute(query, (*key, now, now)).fetchone()
+            row: Row | None = db.execute(query + self.database.skip_locked, values).fetchone()
             if row is None:
                 return None  # another worker was faster
             shared = row["state"] == "shared"
             attempt = row["share_attempt"] if shared else row["attempt"] + 1
             db.execute(
-                "UPDATE pictures SET owner = ?, lease_until = ?, attempt = max(attempt, ?)"
-                " WHERE device = ? AND image = ?",
-                (owner, now + seconds, attempt, *key),
+                "UPDATE pictures SET owner = ?, lease_until = ?, attempt = ? WHERE device = ? AND image = ?",
+                (owner, now + seconds, max(row["attempt"], attempt), row["device"], row["image"]),
             )
         return Job(
-            *key, attempt, row["manifest"], row["manifest_hash"], row["model"], row["plan_hash"], row["accepted"],
-            row["share"] if shared else None,
+            row["device"], row["image"], attempt, row["manifest"], row["manifest_hash"], row["model"],
+            row["plan_hash"], row["accepted"], row["share"] if shared else None,
         )  # fmt: skip
 
     def blocks(self, job: Job) -> list[bytes]:
@@ -94,7 +92,9 @@ class Jobs:
     def renew(self, owner: str, seconds: float) -> None:
         """Prolongs every lease of `owner`."""
         with self.database.transaction() as db:
-            db.execute("UPDATE pictures SET lease_until = ? WHERE owner = ?", (time.time() + seconds, owner))
+            db.execute(
+                "UPDATE pictures SET lease_until = ? WHERE owner = ?", (self.database.now() + seconds, owner)
+            )
 
     def release(self, owner: str) -> int:
         """Frees what `owner` held before it died; returns how many."""
@@ -120,7 +120,7 @@ class Jobs:
             db.execute(
                 "UPDATE pictures SET owner = NULL, lease_until = 0, not_before = ?"
                 " WHERE device = ? AND image = ? AND owner = ?",
-                (time.time() + delay, *job.key, owner),
+                (self.database.now() + delay, *job.key, owner),
             )
 
     def rerun(self, job: Job) -> None:
@@ -140,7 +140,7 @@ class Jobs:
             done = db.execute(
                 f"UPDATE pictures SET state = 'answered', sealed = ?, {_DONE}"
                 " WHERE device = ? AND image = ? AND state = 'shared' AND share_attempt = ?",
-                (sealed, time.time(), *job.key, job.attempt),
+                (sealed, self.database.now(), *job.key, job.attempt),
             )
             db.execute("DELETE FROM blocks WHERE device = ? AND image = ?", job.key)
             return done.rowcount == 1
@@ -151,6 +151,6 @@ class Jobs:
             db.execute(
                 f"UPDATE pictures SET state = 'failed', code = ?, reason = ?, share = NULL, {_DONE}"
                 " WHERE device = ? AND image = ? AND state IN ('ready', 'shared')",
-                (int(code), reason[:200], time.time(), *job.key),
+                (int(code), reason[:200], self.database.now(), *job.key),
             )
             db.execute("DELETE FROM blocks WHERE device = ? AND image = ?", job.key)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.jobs import Jobs
+from blindsight.service.database import StoreFault
 
 
 class Renewal:
@@ -26,7 +28,8 @@ class Renewal:
         seconds = self._config.workers.lease_s
         store = None
         while not self._done.wait(seconds / 3):
-            store = store or Jobs(self._config.database)
-            store.renew(self._owner, seconds)
+            with contextlib.suppress(StoreFault):  # tried again; a lease that runs out costs a repetition
+                store = store or Jobs(self._config.database)
+                store.renew(self._owner, seconds)
         if store is not None:
             store.close()

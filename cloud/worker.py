@@ -24,6 +24,7 @@ from blindsight.cloud.renewal import Renewal
 from blindsight.he.ingest import ciphertext_share, mask
 from blindsight.nn.plan import PlanError
 from blindsight.offline.store import StoreError
+from blindsight.service.database import StoreFault
 from blindsight.service.engine import PairEngine, Program, ingest_kind
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
@@ -60,20 +61,23 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Connects and works until stopped; a failed connection is made anew."""
-        store = Jobs(self._config.database)
-        freed = store.release(self._pair)
-        if freed:
-            self._log.info("resumed", pair=self._pair, jobs=freed)
+        store: Jobs | None = None
         delay = self._config.workers.retry_s
         while not self.stop.is_set():
             engine = channel = None
             try:
+                store = store or self._resume()
                 channel = self._open()
                 engine = self._make_engine(channel, self._pair)
                 delay = self._config.workers.retry_s
                 self._serve(
                     store, channel, Pools(channel, engine, self._config.workers, self._metrics, self._log)
                 )
+            except StoreFault as error:
+                self._metrics.count("store_errors")
+                self._log.error("store-error", pair=self._pair, detail=str(error))
+                self.stop.wait(delay)
+                delay = min(2 * delay, self._config.workers.retry_max_s)
             except (ChannelError, WireError, StoreError, ModelError, PlanError, jobs.Refused) as error:
                 self._metrics.count("link_failures")
                 self._log.warning("link-failed", pair=self._pair, detail=str(error))
@@ -89,7 +93,15 @@ class Worker(threading.Thread):
                     engine.close()
                 if channel is not None:
                     channel.close()
-        store.close()
+        if store is not None:
+            store.close()
+
+    def _resume(self) -> Jobs:
+        store = Jobs(self._config.database)
+        freed = store.release(self._pair)
+        if freed:
+            self._log.info("resumed", pair=self._pair, jobs=freed)
+        return store
 
     def fill(self, kind: str, slots: int) -> dict[str, int]:
         """Makes material until every served model has `slots` slots of an ingest kind; instead of `run`.

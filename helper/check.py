@@ -46,14 +46,15 @@ def check(
     if (parsed.height, parsed.width, parsed.channels) != (plan.height, plan.width, plan.channels):
         raise Refused(FailureCode.MODEL, "the picture has another shape than the plan")
     found = keys.find(parsed.device, parsed.mode, parsed.key_id)
-    if found is None:
+    if not found:
         raise Refused(FailureCode.KEY, f"key id {parsed.key_id.hex()} is not a live key of {parsed.device}")
-    if not manifest.verify(data, found.manifest_key):
+    signed = [k for k in found if manifest.verify(data, k.manifest_key)]
+    if not signed:
         raise Refused(FailureCode.MANIFEST, "the manifest's HMAC is wrong")
     split = _heads_checked(parsed, polys)
     digest = manifest.manifest_hash(data)
     store.bind(parsed, digest, request.attempt, heads(parsed, split), limits)
-    return Checked(parsed, digest, found)
+    return Checked(parsed, digest, signed[0])
 
 
 def _heads_checked(parsed: Manifest, polys: bytes) -> list[bytes]:

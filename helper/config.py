@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blindsight.service.database import Place
+from blindsight.service.settings import MetricsPage, check_level, check_link, place
+
 
 @dataclass(frozen=True)
 class Listen:
@@ -23,13 +26,7 @@ class Listen:
     network: str = "lan"
 
     def __post_init__(self) -> None:
-        files = (self.ca, self.certificate, self.key)
-        if any(files) and not all(files):
-            raise ValueError("listen.ca, listen.certificate and listen.key belong together")
-        if not any(files) and self.host not in ("127.0.0.1", "localhost", "::1"):
-            raise ValueError(f"listen.ca is missing: {self.host} is not this machine alone, and needs TLS")
-        if self.network not in ("lan", "wan"):
-            raise ValueError('listen.network is "lan" or "wan"')
+        check_link("listen", self.host, (self.ca, self.certificate, self.key), self.network)
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,6 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class MetricsPage:
-    """The Prometheus page; port 0 is none."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-
-
-@dataclass(frozen=True)
 class HelperConfig:
     """Everything. `data` holds the store and the material, `plans` the public plans, `master` the master
     secret.
@@ -60,6 +49,7 @@ class HelperConfig:
     data: Path
     plans: Path
     master: Path
+    store: str = ""  # postgresql:// address of a store that several machines share; empty: a file in `data`
     log_level: str = "info"
     threads: int = 1
     listen: Listen = field(default_factory=Listen)
@@ -67,10 +57,10 @@ class HelperConfig:
     metrics: MetricsPage = field(default_factory=MetricsPage)
 
     def __post_init__(self) -> None:
-        if self.log_level not in ("debug", "info", "warning", "error"):
-            raise ValueError("log_level is debug, info, warning or error")
+        check_level(self.log_level)
+        place(self.store, self.data)
 
     @property
-    def database(self) -> Path:
+    def database(self) -> Place:
         """Bindings, answers and the register of devices."""
-        return self.data / "helper.db"
+        return place(self.store, self.data / "helper.db")

@@ -12,13 +12,14 @@ from typing import Any
 from blindsight.channel import Channel, ChannelError
 from blindsight.helper.acceptor import Acceptor
 from blindsight.helper.config import HelperConfig
-from blindsight.helper.keys import Keys, read_master
+from blindsight.helper.keys import KeyFault, Keys, read_master
 from blindsight.helper.plans import Plans
 from blindsight.helper.programs import Programs
 from blindsight.helper.store import Store
 from blindsight.helper.worker import Load, Shares, Worker
 from blindsight.nn.plan import PlanError
 from blindsight.offline.store import StoreError
+from blindsight.service.database import StoreFault
 from blindsight.service.engine import Engine, PairEngine
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
@@ -78,7 +79,7 @@ class HelperService:
     def _connection(self, channel: Channel) -> None:
         try:
             self._serve(channel)
-        except (ChannelError, WireError, StoreError, PlanError) as error:
+        except (ChannelError, WireError, StoreError, StoreFault, KeyFault, PlanError) as error:
             self._log.info("connection-ended", detail=str(error))
         except Exception:
             self.metrics.count("worker_errors")
@@ -93,7 +94,7 @@ class HelperService:
         key_store = store = engine = None
         try:
             engine = self._make_engine(channel, pair)
-            key_store = Keys(self._master, self._config.database)
+            key_store = Keys(self._master, self._config.database, self._config.master)
             store = Store(self._config.database)
             load = self._load or Programs(self._config.threads, self._plans)
             worker = Worker(

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from postgres_kit import store_at
 from service_device import Client, Device, Parcel
 
 from blindsight.channel import Channel
@@ -266,7 +267,13 @@ class Site:
     """A whole set-up in a folder: keys, models, both services as processes with the fake engine."""
 
     def __init__(
-        self, folder: Path, broker_port: int, cloud_extra: str = "", side: int = 16, channels: int = 1
+        self,
+        folder: Path,
+        broker_port: int,
+        cloud_extra: str = "",
+        side: int = 16,
+        channels: int = 1,
+        store: str = "sqlite",
     ) -> None:
         self.folder, self.broker_port = folder, broker_port
         self.model = toy_model(folder / "model", side=side, channels=channels)
@@ -275,14 +282,17 @@ class Site:
         new_master(folder / "helper" / "master.key")
         Plans(folder / "helper" / "plans").add(plan_path(self.model))
         self._cloud_model()
+        self.stores = [store_at(store, folder / who / f"{who}.db") for who in ("cloud", "helper")]
+        shared = [f'store = "{s}"\n' if isinstance(s, str) else "" for s in self.stores]
         (folder / "cloud.toml").write_text(
-            f'data = "cloud"\nmodels = "cloud/models"\n[broker]\nport = {broker_port}\n'
+            f'{shared[0]}data = "cloud"\nmodels = "cloud/models"\n[broker]\nport = {broker_port}\n'
             f"[helper]\nport = {self.link_port}\ntimeout_s = 10\n"
             "[workers]\nretry_s = 0.05\nretry_max_s = 0.5\nmaterial_low = 2\nmaterial_high = 4\nmaterial_batch = 4\n"
+            + ('prefix = "m1-"\n' if shared[0] and "prefix" not in cloud_extra else "")
             + cloud_extra
         )
         (folder / "helper.toml").write_text(
-            'data = "helper"\nplans = "helper/plans"\nmaster = "helper/master.key"\n'
+            f'{shared[1]}data = "helper"\nplans = "helper/plans"\nmaster = "helper/master.key"\n'
             f"[listen]\nport = {self.link_port}\ntimeout_s = 10\n"
         )
         script = [sys.executable, str(HERE / "fake_service.py")]
@@ -297,13 +307,15 @@ class Site:
 
     def device(self, name: str, mode: str = "rlwe") -> Device:
         """Enrols a device."""
-        register = Keys(
-            read_master(self.folder / "helper" / "master.key"), self.folder / "helper" / "helper.db"
-        )
+        register = self.register()
         try:
             return Device(register.provision(name), self.plan, mode)
         finally:
             register.close()
+
+    def register(self) -> Keys:
+        """The helper's register; close it after use."""
+        return Keys(read_master(self.folder / "helper" / "master.key"), self.stores[1])
 
     def start(self) -> Site:
         self.helper.start()

@@ -16,12 +16,11 @@ import service_kit as kit
 from blindsight import _device
 from blindsight.app import certificates
 from blindsight.app.demo import Demo, DemoError, Options, find_micropython, parse_broker
+from blindsight.app.site import Site
 from blindsight.app.split import split_into
 from blindsight.he import ingest
-from blindsight.helper.keys import read_master
 from blindsight.models import zoo
 from blindsight.nn.model import Model
-from blindsight.wire import keys
 
 COMMAND = [sys.executable, "-m", "blindsight.app.cli", "demo", "--json"]
 
@@ -152,8 +151,10 @@ def test_what_passes_the_broker_decrypts_in_seal(tmp_path: Path) -> None:
     oracle.seal.KeyGenerator(context).secret_key().save(str(tmp_path / "version"))
     head = (tmp_path / "version").read_bytes()[:16]
     oracle.VERSION = (head[3], head[4])
-    master = read_master(tmp_path / "site" / "helper" / "master.key")
-    s = _device.sample_ternary(keys.rlwe_secret_seed(master, parsed.device, 0), 16, 0)
+    register = Site(tmp_path / "site").register()
+    (found,) = register.find(parsed.device, parsed.mode, parsed.key_id)
+    register.close()
+    s = _device.sample_ternary(found.rlwe_seed, 16, 0)
     decryptor = oracle.decryptor(
         context, _device.ntt(np.where(s < 0, s + ingest.Q, s).astype(np.uint32)), tmp_path
     )

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
+from postgres_kit import STORES
 
 from blindsight.app.children import DeviceProcess, Events
 from blindsight.app.demo import FIRMWARE, find_micropython
@@ -40,18 +41,20 @@ def test_pictures_are_answered(place: kit.Site, mode: str) -> None:
         client.close()
 
 
-def test_two_ingress_processes_divide_the_shards(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", STORES)
+def test_two_ingress_processes_divide_the_shards(tmp_path: Path, store: str) -> None:
     """Two clouds on one store, each with half of the shards and a worker pair of its own: every device is
-    served, each by one.
+    served, each by one. On PostgreSQL they are two machines: nothing but the address of the store is common.
     """
     port = kit.free_port()
     broker = kit.mosquitto(tmp_path / "broker", port)
-    place = kit.Site(tmp_path, port)
+    place = kit.Site(tmp_path, port, store=store, cloud_extra="# prefix\n")
     text = (tmp_path / "cloud.toml").read_text()
-    halves = {"low": ("01234567", "w"), "high": ("89abcdef", "x")}
+    halves = {"low": ("01234567", "low-"), "high": ("89abcdef", "high-")}
     clouds = {}
     for name, (shards, prefix) in halves.items():
-        (tmp_path / f"{name}.toml").write_text(f'shards = "{shards}"\n{text}prefix = "{prefix}"\n')
+        own = text.replace('data = "cloud"', f'data = "{name}"') if store == "postgres" else text
+        (tmp_path / f"{name}.toml").write_text(f'shards = "{shards}"\n{own}prefix = "{prefix}"\n')
         script = [sys.executable, str(kit.HERE / "fake_service.py"), "cloud", str(tmp_path / f"{name}.toml")]
         clouds[name] = kit.Process(script, tmp_path / f"{name}.log")
     try:

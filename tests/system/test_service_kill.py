@@ -5,6 +5,7 @@ publication), or the broker is killed from outside; whoever died is started agai
 one of `service_kit`, whose material stores and cursors are the product's own.
 """
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
+from postgres_kit import server
 
 from blindsight.wire import result
 
@@ -35,6 +37,7 @@ POINTS = [
     ("helper", f"{HELPER}.store:Store.sealed:after:2"),  # answered durably, the cloud has not heard
 ]
 PICTURES = 3
+ON_POSTGRES = [p for p in POINTS if "Jobs.put_share:before" in p[1] or "Store.sealed:after" in p[1]]
 
 
 def finish(place: kit.Site, device: kit.Device, client: kit.Client, parcels: list[kit.Parcel]) -> None:
@@ -54,20 +57,47 @@ def finish(place: kit.Site, device: kit.Device, client: kit.Client, parcels: lis
     assert len(images) == len(set(images)), "a picture was answered twice"
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[kit.Site, kit.Device, kit.Client]]:
+Stage = tuple[kit.Site, kit.Device, kit.Client]
+
+
+@contextlib.contextmanager
+def site_of(folder: Path, store: str) -> Iterator[Stage]:
     """One site for all planted kills: whoever is not the victim lives through them all."""
-    with kit.site(tmp_path_factory.mktemp("kills")) as (place, _broker):
+    with kit.site(folder, store=store) as (place, _broker):
         device = place.device("cam")
         client = kit.Client("cam", place.broker_port)
         yield place, device, client
         client.close()
 
 
-@pytest.mark.parametrize(
-    ("who", "point"), POINTS, ids=[f"{p[1].split('.')[-2]}.{p[1].split('.')[-1]}" for p in POINTS]
-)
-def test_kill_at(stage: tuple[kit.Site, kit.Device, kit.Client], who: str, point: str) -> None:
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with site_of(tmp_path_factory.mktemp("kills"), "sqlite") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def postgres_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with site_of(tmp_path_factory.mktemp("kills"), "postgres") as made:
+        yield made
+
+
+def short(value: str) -> str:
+    return ".".join(value.split(".")[-2:])
+
+
+@pytest.mark.parametrize(("who", "point"), POINTS, ids=short)
+def test_kill_at(stage: Stage, who: str, point: str) -> None:
+    kill_at(stage, who, point)
+
+
+@pytest.mark.parametrize(("who", "point"), ON_POSTGRES, ids=short)
+def test_kill_at_with_postgres(postgres_stage: Stage, who: str, point: str) -> None:
+    kill_at(postgres_stage, who, point)
+
+
+def kill_at(stage: Stage, who: str, point: str) -> None:
+    """The process kills itself at the point, is started again, and every picture is answered."""
     place, device, client = stage
     victim = place.cloud if who == "cloud" else place.helper
     victim.ready()
@@ -107,6 +137,22 @@ def test_kill_the_broker_before_the_receipt(tmp_path: Path) -> None:
     finally:
         place.stop()
         broker.stop()
+
+
+def test_kill_the_database(tmp_path: Path) -> None:
+    """PostgreSQL is killed under both services and comes back: nothing is lost, nothing twice."""
+    with kit.site(tmp_path, store="postgres") as (place, _broker):
+        device = place.device("cam")
+        client = kit.Client("cam", place.broker_port)
+        parcels = [device.picture() for _ in range(8)]
+        for i, parcel in enumerate(parcels):
+            client.send(parcel)
+            if i in (3, 6):
+                server().stop()
+                time.sleep(0.3)
+                server().start()
+        finish(place, device, client, parcels)
+        client.close()
 
 
 def test_kill_the_broker_while_answers_are_due(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 import service_kit as kit
+from postgres_kit import STORES, store_at
 
 from blindsight.app.site import BrokerAddress, Site, SiteError
 from blindsight.app.split import split_into
@@ -134,10 +135,11 @@ def test_metrics_page() -> None:
 # --- the helper's keys
 
 
-@pytest.fixture
-def register(tmp_path: Path) -> Keys:
+@pytest.fixture(params=STORES)
+def register(request: pytest.FixtureRequest, tmp_path: Path) -> Keys:
     new_master(tmp_path / "master.key")
-    return Keys(read_master(tmp_path / "master.key"), tmp_path / "helper.db")
+    place = store_at(request.param, tmp_path / "helper.db")
+    return Keys(read_master(tmp_path / "master.key"), place, tmp_path / "master.key")
 
 
 def test_the_master_is_guarded(tmp_path: Path) -> None:
@@ -163,23 +165,21 @@ def test_epochs(register: Keys) -> None:
     assert (first.epoch, second.epoch) == (0, 1) and first.secret != second.secret
     assert register.current("cam") == second
     ids = [keys.key_id_public(p.public_key) for p in (first, second)]
-    found = [register.find("cam", Mode.RLWE, i) for i in ids]
-    assert found[0] is not None and found[1] is not None and found[0] != found[1]
-    assert found[1].manifest_key == keys.manifest_key(second.secret)
-    assert register.find("cam", Mode.AES, ids[0]) is None
-    assert register.find("cam", Mode.AES, keys.key_id_epoch("cam", 0)) == found[0]
-    assert register.find("other", Mode.RLWE, ids[0]) is None
+    (old,), (new,) = (register.find("cam", Mode.RLWE, i) for i in ids)
+    assert old != new and new.manifest_key == keys.manifest_key(second.secret)
+    assert register.find("cam", Mode.AES, ids[0]) == []
+    assert register.find("cam", Mode.AES, keys.key_id_epoch("cam", 0)) == [old]
+    assert register.find("other", Mode.RLWE, ids[0]) == []
     assert register.retire("cam") == 1
-    assert (
-        register.find("cam", Mode.RLWE, ids[0]) is None
-        and register.find("cam", Mode.RLWE, ids[1]) is not None
-    )
-    assert register.revoke("cam") == 1 and register.find("cam", Mode.RLWE, ids[1]) is None
+    assert not register.find("cam", Mode.RLWE, ids[0]) and register.find("cam", Mode.RLWE, ids[1])
+    assert register.revoke("cam") == 1 and not register.find("cam", Mode.RLWE, ids[1])
     with pytest.raises(KeyFault, match="no active key"):
         register.current("cam")
     assert [d["state"] for d in register.devices()] == ["ended", "ended"]
     with pytest.raises(WireError):
         register.provision("fleet")
+    again = register.provision("cam")
+    assert again.epoch == 2 and again.secret not in (first.secret, second.secret)
     register.close()
 
 
@@ -187,6 +187,67 @@ def test_a_fleet_shares_the_lattice_key_only(register: Keys) -> None:
     one, two, alone = (register.provision(n, fleet) for n, fleet in (("a", True), ("b", True), ("c", False)))
     assert one.public_key == two.public_key != alone.public_key
     assert one.secret != two.secret
+    later = register.provision("a", True)
+    key_id = keys.key_id_public(one.public_key)
+    found = register.find("a", Mode.RLWE, key_id)  # both epochs are under one lattice key
+    assert [k.manifest_key for k in found] == [keys.manifest_key(p.secret) for p in (one, later)]
+    for name in ("a", "b"):
+        register.revoke(name)
+    assert (
+        register.provision("d", True).public_key != one.public_key
+    )  # the fleet's key went with its last device
+    register.close()
+
+
+def test_ended_keys_are_destroyed(tmp_path: Path) -> None:
+    """An epoch that ended leaves no root, in the tables or in the bytes of the files: master and store together
+    derive nothing of it.
+    """
+    new_master(tmp_path / "master.key")
+    master = read_master(tmp_path / "master.key")
+    register = Keys(master, tmp_path / "helper.db")
+    first, second = register.provision("cam"), register.provision("cam")
+    query = "SELECT sealed FROM roots WHERE epoch = ?"
+    (gone, kept) = (register._db.row(query, e)["sealed"] for e in (0, 1))  # type: ignore[index]
+    files = [tmp_path / "helper.db", tmp_path / "helper.db-wal"]
+    assert register.retire("cam") == 1
+    data = b"".join(f.read_bytes() for f in files if f.exists())
+    assert gone not in data and kept in data
+    assert register.current("cam") == second != first
+    register.close()
+
+
+def test_a_new_master_opens_the_same_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master changes under a running helper; whichever way the change is cut off, the keys stay."""
+    file = tmp_path / "master.key"
+    new_master(file)
+    old = read_master(file)
+    running, register = (Keys(old, tmp_path / "helper.db", file) for _ in range(2))
+    provision = register.provision("cam")
+    key_id = keys.key_id_public(provision.public_key)
+    assert register.change_master() == 1 and read_master(file) != old
+    assert running.find("cam", Mode.RLWE, key_id) and running.current("cam") == provision
+    with pytest.raises(KeyFault, match="another site's"):
+        Keys(old, tmp_path / "helper.db").current("cam")
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    settle, calls = Keys._settle, iter(range(100))
+    before = ("blindsight.helper.keys._seal", cut)
+    after = ("blindsight.helper.keys.Keys._settle", lambda *a: cut() if next(calls) else settle(*a))
+    for where, what in (before, after):  # the commit
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(where, what)
+            register.change_master()
+        assert (tmp_path / "master.key.new").exists()
+        fresh = Keys(read_master(file), tmp_path / "helper.db", file)
+        assert fresh.current("cam") == provision
+        fresh.provision("other")
+        assert not (tmp_path / "master.key.new").exists()
+        assert Keys(read_master(file), tmp_path / "helper.db", file).current("cam") == provision
+        fresh.close()
+    running.close()
     register.close()
 
 

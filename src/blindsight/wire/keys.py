@@ -3,7 +3,7 @@
 Holds secrets in passing. Adversary: each server alone, any set of devices, anybody on the network.
 Assumption: HKDF-SHA256 is a random oracle-like extractor and PRF (Krawczyk, CRYPTO 2010; RFC 5869), so keys
 derived with distinct labels, devices or epochs are independent; knowing one device's secret says nothing of
-another's or of the master. Every derived key has one purpose; nothing is used raw.
+another's or of a root. Every derived key has one purpose; nothing is used raw.
 """
 
 from __future__ import annotations
@@ -61,16 +61,21 @@ def _epoch(epoch: int) -> bytes:
     return epoch.to_bytes(4, "little")
 
 
-def device_secret(master: bytes, device: str, epoch: int) -> bytes:
+def roots_key(master: bytes) -> bytes:
+    """Key under which the helper stores the epochs' roots, from its master secret. Known to the helper alone."""
+    return _labelled(master, b"roots")
+
+
+def device_secret(root: bytes, device: str, epoch: int) -> bytes:
     """What one device shares with the helper in one epoch; 32 bytes. Known to these two."""
-    return _labelled(master, b"device-secret", str8(device) + _epoch(epoch))
+    return _labelled(root, b"device-secret", str8(device) + _epoch(epoch))
 
 
-def rlwe_secret_seed(master: bytes, device: str, epoch: int) -> bytes:
+def rlwe_secret_seed(root: bytes, device: str, epoch: int) -> bytes:
     """Seed of the device's `rlwe` secret key (or of the fleet's, with device `fleet`). Known to the helper
     alone.
     """
-    return _labelled(master, b"rlwe-secret", str8(device) + _epoch(epoch))
+    return _labelled(root, b"rlwe-secret", str8(device) + _epoch(epoch))
 
 
 def manifest_key(secret: bytes) -> bytes:
