@@ -22,6 +22,7 @@ COMMANDS = (
     "broker",
     "hw",
     "send",
+    "bridge",
     "sim",
 )  # modules of blindsight.app with `register(app)`
 

@@ -76,11 +76,11 @@ class Client:
     async def __aenter__(self) -> Self:
         self._state = State(self.folder)
         try:
-            self._link = Link(
+            self.link = Link(
                 self.broker, self.identity.device, self._message, self._connected,
                 Will(topics.status(self.identity.device), b'{"state": "offline"}'),
             )  # fmt: skip
-            await self._link.open(self._connect_s)
+            await self.link.open(self._connect_s)
         except BaseException:
             self._state.close()
             raise
@@ -97,13 +97,18 @@ class Client:
             if not waiting.future.done():
                 waiting.future.set_exception(ClientError("the client was closed before the answer came"))
                 waiting.future.exception()  # somebody may have stopped waiting: not an error of its own
-        if self._link.up.is_set():
+        if self.link.up.is_set():
             info = self._status("offline")
             with contextlib.suppress(ValueError, RuntimeError):
                 await asyncio.to_thread(info.wait_for_publish, 2)
-        await self._link.close()
+        await self.link.close()
         assert self._state
         self._state.close()
+
+    @property
+    def waiting(self) -> int:
+        """Pictures on their way now."""
+        return len(self._open)
 
     @property
     def pending(self) -> list[str]:
@@ -199,7 +204,7 @@ class Client:
     # --- the connection
 
     def _connected(self, kept: bool) -> None:
-        self._link.subscribe(f"{topics.base(self.identity.device)}/down/+")
+        self.link.subscribe(f"{topics.base(self.identity.device)}/down/+")
         self._status("online")
         if not kept:  # what waited in the broker is lost
             for waiting in self._open.values():
@@ -208,7 +213,7 @@ class Client:
 
     def _status(self, state: str) -> Any:
         body = {"state": state, "pending": len(self._open), "version": 1}
-        return self._link.publish(topics.status(self.identity.device), json.dumps(body).encode(), retain=True)
+        return self.link.publish(topics.status(self.identity.device), json.dumps(body).encode(), retain=True)
 
     def _message(self, topic: str, payload: bytes, _retained: bool) -> None:
         waiting = next(
@@ -241,7 +246,7 @@ class Client:
         while True:
             self._wake.clear()
             now = time.monotonic()
-            if self._link.up.is_set():
+            if self.link.up.is_set():
                 for waiting in list(self._open.values()):
                     if waiting.due <= now and (waiting.last is None or waiting.last.is_published()):
                         self._send(waiting)
@@ -251,7 +256,7 @@ class Client:
     def _send(self, waiting: _Waiting) -> None:
         """All of it, or of an accepted picture the manifest, which asks for the answer."""
         for topic, payload in waiting.parcel.messages[-1 if waiting.accepted else 0 :]:
-            waiting.last = self._link.publish(topic, payload)
+            waiting.last = self.link.publish(topic, payload)
             waiting.bytes_up += len(payload)
         waiting.sends += 1
         waiting.due = time.monotonic() + self._patience(waiting.sends)

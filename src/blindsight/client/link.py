@@ -18,6 +18,10 @@ from blindsight.service.secretfile import SecretError, given_passphrase, require
 HANDSHAKE_S = 10.0
 OnMessage = Callable[[str, bytes, bool], None]  # topic, payload, retained
 OnConnect = Callable[[bool], None]  # whether the broker kept the session
+Peer = tuple[str, int]
+Check = Callable[
+    [Peer, bytes | None], None
+]  # address and certificate (DER) of the other end; raises ClientError
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,18 @@ class Will:
 
 
 class Link:
-    """A connection to one broker that comes back by itself. `reason` says why there is none just now."""
+    """A connection to one broker that comes back by itself. `reason` says why there is none just now.
+
+    `check` sees every connection before the first MQTT byte, in paho's thread; where it raises, the connection is closed
+    and `fault` keeps the reason.
+    """
 
     def __init__(
-        self, broker: Broker, client_id: str, on_message: OnMessage, on_connect: OnConnect, will: Will | None = None
+        self, broker: Broker, client_id: str, on_message: OnMessage, on_connect: OnConnect, will: Will | None = None,
+        check: Check | None = None,
     ) -> None:  # fmt: skip
+        self._check = check
+        self.fault: ClientError | None = None
         self.broker, self._on_message, self._on_connect = broker, on_message, on_connect
         self._loop = asyncio.get_running_loop()
         self.up = asyncio.Event()
@@ -45,6 +56,7 @@ class Link:
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
         self._client.on_connect_fail = self._failed
+        self._client.on_socket_open = self._opened
         self._client.on_message = lambda _c, _d, m: self._post(
             self._on_message, m.topic, bytes(m.payload), m.retain
         )
@@ -67,6 +79,8 @@ class Link:
                 wait.cancel()
         if not self.up.is_set():
             await self.close()
+            if self.fault is not None:
+                raise self.fault
             raise ClientError(f"no connection to broker {self.broker.host}:{self.broker.port}: {self.reason}")
 
     async def close(self) -> None:
@@ -84,19 +98,32 @@ class Link:
 
     def certificate(self) -> bytes | None:
         """The broker's TLS certificate (DER) of the present connection."""
-        sock = self._client.socket()
-        return sock.getpeercert(True) if isinstance(sock, ssl.SSLSocket) else None
+        return _certificate(self._client.socket())
 
-    def peer(self) -> tuple[str, int] | None:
+    def peer(self) -> Peer | None:
         """The address at the other end of the present connection."""
         sock = self._client.socket()
-        return sock.getpeername()[:2] if sock is not None else None
+        try:
+            return None if sock is None else sock.getpeername()[:2]
+        except OSError:  # it just broke
+            return None
 
     # --- in paho's thread
 
     def _post(self, call: Callable[..., None], *values: Any) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call, *values)
+
+    def _opened(self, _c: mqtt.Client, _d: object, sock: Any) -> None:
+        if self._check is None:
+            return
+        try:
+            self._check(sock.getpeername()[:2], _certificate(sock))
+        except ClientError as error:
+            self.fault = error
+            self._post(self._down, str(error), True)
+            sock.close()
+            raise ConnectionRefusedError(str(error)) from None
 
     def _connected(
         self, _c: mqtt.Client, _d: object, flags: mqtt.ConnectFlags, code: mqtt.ReasonCode, *_: object
@@ -128,6 +155,10 @@ class Link:
             self._refused.set()
         if reason is not None:
             self.reason = reason
+
+
+def _certificate(sock: Any) -> bytes | None:
+    return sock.getpeercert(True) if isinstance(sock, ssl.SSLSocket) else None
 
 
 class _Context(ssl.SSLContext):

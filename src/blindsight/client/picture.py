@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from blindsight.client.errors import ClientError
 MAX_PIXELS = 1 << 26  # of a file, before it is reduced
 
 
-def load(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """uint8 (height, width, channels) from a picture file (PNG, JPEG and what else Pillow reads)."""
+def load(path: Path | BinaryIO, shape: tuple[int, int, int]) -> np.ndarray:
+    """uint8 (height, width, channels) from a picture file (PNG, JPEG and what else Pillow reads) or its bytes."""
+    name = str(path) if isinstance(path, Path) else "the picture"
     try:
         from PIL import Image, ImageOps
     except ImportError:
@@ -24,7 +26,7 @@ def load(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             warnings.simplefilter("error")
             if image.width * image.height > MAX_PIXELS:
                 raise ClientError(
-                    f"{path}: {image.width} x {image.height} pixels, more than {MAX_PIXELS} in all"
+                    f"{name}: {image.width} x {image.height} pixels, more than {MAX_PIXELS} in all"
                 )
             upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
             fitted = ImageOps.fit(upright, (width, height), Image.Resampling.BOX)
@@ -32,6 +34,6 @@ def load(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     except ClientError:
         raise
     except OSError as error:
-        raise ClientError(f"{path}: {error.strerror or 'not a picture'}") from None
+        raise ClientError(f"{name}: {error.strerror or 'not a picture'}") from None
     except Exception:  # decoders of hostile files raise whatever they meet
-        raise ClientError(f"{path}: not a picture, or a damaged one") from None
+        raise ClientError(f"{name}: not a picture, or a damaged one") from None
