@@ -59,12 +59,16 @@ def _way_in(group: typer.Typer) -> None:
             bool,
             typer.Option("--new-layout", help="the image may move the file system: its identity is lost"),
         ] = False,
+        stub: Annotated[
+            bool,
+            typer.Option("--stub/--no-stub", help="esptool's flasher stub; without it slower, ROM alone"),
+        ] = True,
         as_json: JsonOption = False,
     ) -> None:
         """Write MicroPython and verify it; NVS and file system, so the device's identity, are left alone."""
         from blindsight.hw.flash import flash as run
 
-        addresses = run(profiles.load_board(board), port, firmware, new_layout)
+        addresses = run(profiles.load_board(board), port, firmware, new_layout, stub)
         if as_json:
             typer.echo(json.dumps({"written": addresses}))
             return

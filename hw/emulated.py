@@ -38,7 +38,7 @@ class EmulatedBoard:
     """A running board with its flash in `root`; `port` is what to connect to.
 
     Args:
-        root: folder that is the board's file system; made when missing.
+        root: folder that is the board's file system; made when missing. Beside it, ROOT.romfs is its ROMFS partition.
         heap: of the unix port, e.g. `256k`.
         fuse: pull the plug once so many bytes were sent to the board (tests).
     """
@@ -48,10 +48,13 @@ class EmulatedBoard:
         root.mkdir(parents=True, exist_ok=True)
         self._micropython = micropython()
         self._master, self._slave = os.openpty()
+        os.set_blocking(self._master, False)
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
         self.plugged = True
         self._busy = False
+        self._out = bytearray()  # on its way to the host
+        self._process: subprocess.Popen[bytes] | None = None
         self._wake, self._waker = os.pipe()
         self._start("idle")
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -78,7 +81,9 @@ class EmulatedBoard:
         self._busy = False
 
     def _end_process(self, kill: bool = False) -> int:
-        process = self._process
+        process, self._process = self._process, None
+        if process is None:
+            return 0
         if kill:
             process.kill()
         status = process.wait()
@@ -99,28 +104,38 @@ class EmulatedBoard:
 
     def _pump(self) -> bool:
         """Carry what is there; False when the plug is out."""
-        process = self._process
-        assert process.stdin and process.stdout and process.stderr
-        out, err = process.stdout.fileno(), process.stderr.fileno()
-        ready, _, _ = select.select([self._master, out, err, self._wake], [], [])
+        out = err = -1
+        if self._process is not None:
+            assert self._process.stdout and self._process.stderr
+            out, err = self._process.stdout.fileno(), self._process.stderr.fileno()
+        full = len(self._out) > 1 << 16  # the program waits, as on a board whose host does not read
+        sources = [fd for fd in (out, err) if fd >= 0 and not full]
+        ready, free, _ = select.select(
+            [self._master, self._wake, *sources], [self._master] if self._out else [], [], 0.5
+        )
+        if not ready and not free:
+            self._idle()
         if self._wake in ready:
             return False
+        if free:
+            del self._out[: os.write(self._master, self._out[:4096])]
         if err in ready:
             self._from_stderr(os.read(err, 4096))
         if out in ready:
             data = os.read(out, 4096)
             if not data:
                 return self._ended()
-            os.write(self._master, data)
-        return self._master not in ready or self._to_board(os.read(self._master, 256))
+            self._out += data
+        return self._master not in ready or self._to_board(os.read(self._master, 4096))
+
+    def _idle(self) -> None:
+        """Called after half a second in which nothing moved."""
 
     def _from_stderr(self, data: bytes) -> None:
         for byte in data:
             if byte in (14, 15):
                 self._busy = byte == 14
-        rest = data.replace(b"\x0e", b"").replace(b"\x0f", b"")
-        if rest:
-            os.write(self._master, rest)
+        self._out += data.replace(b"\x0e", b"").replace(b"\x0f", b"")
 
     def _ended(self) -> bool:
         """The process is gone: a soft reset starts it again, anything else is a crash that resets as well."""
@@ -128,10 +143,17 @@ class EmulatedBoard:
         return True
 
     def _to_board(self, data: bytes) -> bool:
+        """Hands bytes of the line to the board; False when the fuse has blown."""
         if self._fuse is not None:
             self._fuse -= len(data)
             if self._fuse < 0:
                 return False
+        self._receive(data)
+        return True
+
+    def _receive(self, data: bytes) -> None:
+        if self._process is None:
+            return
         assert self._process.stdin
         try:
             for piece in re.split(rb"(\x03)", data):
@@ -141,4 +163,3 @@ class EmulatedBoard:
                     self._process.stdin.write(piece)
         except BrokenPipeError:
             pass  # between two processes; the other side asks again
-        return True

@@ -71,15 +71,20 @@ def pieces(image: bytes, offset: int, keep: list[Partition]) -> list[tuple[int, 
 
 
 class Esptool:
-    """esptool 5 at a port."""
+    """esptool 5 at a port; without its stub it talks to the chip's ROM alone, slower."""
 
-    def __init__(self, chip: str, port: str, baud: int = 460800, program: str | None = None) -> None:
-        self.chip, self.port, self.baud = chip, port.removeprefix("serial:"), baud
-        self._program = program or tool("esptool", "'esptool>=5'")
+    def __init__(self, chip: str, port: str, baud: int = 460800, stub: bool = True) -> None:
+        self.chip, self.port, self.baud, self.stub = chip, port.removeprefix("serial:"), baud, stub
+        self._program = tool("esptool", "'esptool>=5'")
 
-    def run(self, *words: str, device: bool = True, seconds: float = 600) -> str:
-        """What it prints; FlashError with its last line."""
-        where = ["--chip", self.chip] + (["--port", self.port, "--baud", str(self.baud)] if device else [])
+    def run(self, *words: str, device: bool = True, after: str = "no-reset", seconds: float = 600) -> str:
+        """What it prints; FlashError with its last line. `after`: a board whose BOOT and RESET are pressed by hand stays
+        in its loader between two commands.
+        """
+        where = ["--chip", self.chip]
+        if device:
+            where += ["--port", self.port, "--baud", str(self.baud), "--after", after]
+            where += [] if self.stub else ["--no-stub"]
         try:
             done = subprocess.run(
                 [self._program, *where, *words], capture_output=True, text=True, errors="replace", timeout=seconds,
@@ -88,9 +93,17 @@ class Esptool:
         except subprocess.TimeoutExpired:
             raise FlashError(f"esptool {words[0]}: no end within {seconds:.0f} s") from None
         if done.returncode:
-            lines = (done.stdout + done.stderr).strip().splitlines()
-            raise FlashError(f"esptool {words[0]}: {lines[-1].strip() if lines else 'failed'}")
+            raise FlashError(f"esptool {words[0]}: {_last(done.stdout + done.stderr)}")
         return done.stdout
+
+
+def _last(output: str) -> str:
+    """Its error, else its last line."""
+    lines = [
+        line.strip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output).splitlines() if line.strip()
+    ]
+    errors = [line for line in lines if re.search(r"fatal error|exception error", line)]
+    return (errors or lines or ["failed"])[-1].removeprefix("ERROR: ")
 
 
 def check_image(image: bytes, board: Board, esptool: Esptool, path: Path) -> list[Partition]:
@@ -118,17 +131,16 @@ def check_image(image: bytes, board: Board, esptool: Esptool, path: Path) -> lis
     return rows
 
 
-def flash(
-    board: Board, port: str, path: Path, new_layout: bool = False, program: str | None = None
-) -> list[int]:
+def flash(board: Board, port: str, path: Path, new_layout: bool = False, stub: bool = True) -> list[int]:
     """Writes the firmware in `path` and verifies it; the addresses written. Data partitions are not touched.
+    `stub` False: without esptool's flasher stub, for a board on which that does not start.
 
     Raises FlashError: image not for this board, its data partitions elsewhere than the board's (unless `new_layout`,
     which loses the identity), or the line failed, then with the way to recover.
     """
     if board.flash is None:
         raise FlashError(f"{board.title} is not flashed with esptool: {board.note or 'see docs/boards.md'}")
-    esptool = Esptool(board.flash.chip, port, program=program)
+    esptool = Esptool(board.flash.chip, port, stub=stub)
     image = path.read_bytes()
     rows = check_image(image, board, esptool, path)
     keep = [r for r in rows if r.kept]
@@ -153,10 +165,14 @@ def flash(
             # sizes and modes stay as built: esptool may otherwise patch the header, and verifying would fail
             as_built = ("--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep")
             esptool.run("write-flash", *as_built, *words)
-            esptool.run("verify-flash", *as_built, *words)
+            esptool.run("verify-flash", *as_built, *words, after="hard-reset")
         except FlashError as error:
             if "esptool" not in str(error):
                 raise
+            if "Could not open" in str(error):
+                raise FlashError(
+                    f"{port}: no such port or it is in use: plug the board in, close other terminals (`blindsight hw doctor`)"
+                ) from None
             raise FlashError(
                 f"{error}. The board can always be flashed again, its keys are untouched: hold BOOT, press and release "
                 "RESET, release BOOT, then run the same command"

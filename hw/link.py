@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from blindsight.hw.probe import probe
+
 BOARD = Path(__file__).resolve().parent / "board"
 
 
@@ -35,9 +37,15 @@ class Link:
     def __init__(self, port: str, seconds: float = 120) -> None:
         self.port, self.seconds = port.removeprefix("serial:"), seconds
         self._mpremote = tool("mpremote", "mpremote")
+        self._answers = False
 
     def mpremote(self, *words: str, doing: str, seconds: float | None = None) -> str:
         """What mpremote prints; LinkError names what was being done."""
+        if not self._answers:
+            trouble = probe(self.port)
+            if trouble:
+                raise LinkError(trouble)
+            self._answers = True
         command = [self._mpremote, "connect", self.port, *words]
         try:
             done = subprocess.run(

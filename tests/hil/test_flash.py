@@ -1,8 +1,9 @@
-"""Flashing: esptool makes and checks the image; what goes to which address, read back; identity left alone.
+"""Flashing: the real esptool writes real images onto an emulated chip over a pseudo-terminal and verifies them there.
 
-No ESP32 is emulated here: the serial half of esptool is a stand-in that keeps a flash in a file.
+The chip's loader (hw/emulated_rom.py) answers esptool frame by frame; only the flasher stub's machine code is not run.
 """
 
+import json
 import struct
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from blindsight.hw import doctor
+from blindsight.hw.emulated_esp import EspBoard, image_size, stand_in_firmware
+from blindsight.hw.emulated_rom import Flash
 from blindsight.hw.flash import FlashError, Partition, flash, partitions, pieces
+from blindsight.hw.link import Link, LinkError
 from blindsight.hw.profiles import load_board
 
+BLINDSIGHT = str(Path(sys.executable).with_name("blindsight"))
 ESPTOOL = Path(sys.executable).with_name("esptool")
 ROWS = [
     ("nvs", 1, 2, 0x9000, 0x6000),
@@ -21,32 +26,6 @@ ROWS = [
     ("factory", 0, 0, 0x10000, 0x10000),
     ("vfs", 1, 0x81, 0x20000, 0x10000),
 ]
-STAND_IN = """#!{python}
-import subprocess, sys
-words = sys.argv[1:]
-flash = {flash!r}
-fail = {fail!r}
-command = next(w for w in words if w.endswith(("-flash", "-info")))
-if command == "image-info":
-    sys.exit(subprocess.run([{esptool!r}, *words]).returncode)
-rest = [w for w in words[words.index(command) + 1 :]]
-while rest and rest[0].startswith("--"):
-    rest = rest[2:]
-if command == fail:
-    print("A fatal error occurred: Serial data stream stopped"); sys.exit(2)
-data = bytearray(open(flash, "rb").read())
-if command == "read-flash":
-    at, n = int(rest[0], 0), int(rest[1], 0)
-    open(rest[2], "wb").write(data[at : at + n])
-for address, path in zip(rest[::2], rest[1::2]):
-    if command == "read-flash":
-        break
-    at, piece = int(address, 0), open(path, "rb").read()
-    if command == "verify-flash" and data[at : at + len(piece)] != piece:
-        print("Verification failed (digest mismatch)."); sys.exit(1)
-    data[at : at + len(piece)] = piece
-open(flash, "wb").write(data)
-"""
 
 
 def table(rows: list[tuple[str, int, int, int, int]]) -> bytes:
@@ -84,51 +63,82 @@ def image(tmp_path: Path) -> Path:
     return out
 
 
-def stand_in(folder: Path, content: bytes, fail: str = "") -> tuple[str, Path]:
-    chip, program = folder / "flash", folder / "esptool"
-    chip.write_bytes(content)
-    program.write_text(
-        STAND_IN.format(python=sys.executable, flash=str(chip), fail=fail, esptool=str(ESPTOOL))
-    )
-    program.chmod(0o755)
-    return str(program), chip
+def put(folder: Path, content: bytes) -> None:
+    """A board whose flash begins with this."""
+    folder.mkdir()
+    (folder / "flash.bin").write_bytes(content.ljust(1 << 22, b"\xff"))
 
 
-def test_flashing_keeps_what_is_the_device_s(image: Path, tmp_path: Path) -> None:
-    board = load_board("esp32-c3")
+@pytest.mark.parametrize("stub", [True, False], ids=["stub", "no-stub"])
+def test_flashing_keeps_what_is_the_device_s(image: Path, tmp_path: Path, stub: bool) -> None:
+    """NVS, calibration and file system byte for byte; the rest is the image, verified by MD5 on the chip."""
     before = bytes([0x5A]) * 0x30000
     old = before[:0x8000] + table(ROWS) + before[0x8C00:]
-    program, chip = stand_in(tmp_path, old)
-    assert flash(board, "/dev/x", image, program=program) == [0x0, 0x10000]
-    after, firmware = chip.read_bytes(), image.read_bytes()
+    put(tmp_path / "c3", old)
+    words = ["flash", "", "--board", "esp32-c3", "--firmware", str(image), "--json"]
+    with EspBoard(tmp_path / "c3", "esp32c3", 0) as board:
+        assert not board.boots
+        words[1] = board.port
+        command = [BLINDSIGHT, "hw", *words, *([] if stub else ["--no-stub"])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"written": [0x0, 0x10000]}
+        after, firmware = bytes(board.flash.bytes), image.read_bytes()
+        assert board.boots
     assert after[:0x9000] == firmware[:0x9000]
     assert after[0x9000:0x10000] == old[0x9000:0x10000], "NVS or calibration was touched"
     assert after[0x10000 : len(firmware)] == firmware[0x10000:]
-    assert after[0x20000:] == old[0x20000:], "the file system was touched"
+    assert after[0x20000:0x30000] == old[0x20000:0x30000], "the file system was touched"
+
+
+@pytest.mark.parametrize("name", ["esp32", "esp32-s3-sense", "esp32-c6"])
+def test_other_chips(name: str, tmp_path: Path) -> None:
+    """An empty chip of each kind: no prompt, flashed, MicroPython answers; the wrong chip is named by esptool."""
+    board, other = load_board(name), load_board("esp32-c3")
+    assert board.flash and other.flash
+    rows = [Partition(n, t, s, o, size) for n, t, s, o, size in ROWS]
+    firmware, wrong = tmp_path / "f.bin", tmp_path / "w.bin"
+    firmware.write_bytes(stand_in_firmware(board.flash.chip, board.flash.offset, rows))
+    wrong.write_bytes(stand_in_firmware("esp32c3", 0, rows))
+    with EspBoard(tmp_path / "b", board.flash.chip, board.flash.offset) as chip:
+        with pytest.raises(LinkError, match="no firmware .* hw flash"):
+            Link(chip.port).inspect()
+        with pytest.raises(FlashError, match=r"[Tt]his chip is ESP32"):
+            flash(other, chip.port, wrong)
+        flash(board, chip.port, firmware)
+        assert Link(chip.port).inspect()["platform"] == "linux"
 
 
 def test_a_moved_identity_is_refused(image: Path, tmp_path: Path) -> None:
     moved = [r if r[0] != "vfs" else ("vfs", 1, 0x81, 0x28000, 0x8000) for r in ROWS]
     old = bytes(0x8000) + table(moved) + bytes(0x28000)
-    program, chip = stand_in(tmp_path, old)
-    with pytest.raises(FlashError, match=r"puts vfs elsewhere .* --new-layout"):
-        flash(load_board("esp32-c3"), "/dev/x", image, program=program)
-    assert chip.read_bytes() == old
-    flash(load_board("esp32-c3"), "/dev/x", image, new_layout=True, program=program)
-    assert chip.read_bytes() != old
+    put(tmp_path / "c3", old)
+    with EspBoard(tmp_path / "c3", "esp32c3", 0) as chip:
+        with pytest.raises(FlashError, match=r"puts vfs elsewhere .* --new-layout"):
+            flash(load_board("esp32-c3"), chip.port, image)
+        assert bytes(chip.flash.bytes[: len(old)]) == old
+        flash(load_board("esp32-c3"), chip.port, image, new_layout=True)
+        assert chip.boots
 
 
-@pytest.mark.parametrize("step", ["read-flash", "write-flash", "verify-flash"])
-def test_a_failure_says_how_to_recover(image: Path, tmp_path: Path, step: str) -> None:
-    program, _ = stand_in(tmp_path, b"\xff" * 0x30000, fail=step)
-    with pytest.raises(FlashError, match=r"stopped.*hold BOOT.*run the same command"):
-        flash(load_board("esp32-c3"), "/dev/x", image, program=program)
-    program, _ = stand_in(tmp_path, b"\xff" * 0x30000)
-    assert flash(load_board("esp32-c3"), "/dev/x", image, program=program)
+def test_a_flash_cell_that_does_not_take_is_found(image: Path, tmp_path: Path) -> None:
+    """A worn cell: written, read back by MD5, refused, with the way out."""
+    with EspBoard(tmp_path / "c3", "esp32c3", 0) as chip:
+        program = chip.flash.program
+
+        def worn(at: int, data: bytes) -> bool:
+            good = program(at, data)
+            if at <= 0x10020 < at + len(data):
+                chip.flash.bytes[0x10020] &= 0xFE
+                chip.flash.bytes[0x10021] &= 0xFE
+            return good
+
+        chip.flash.program = worn  # type: ignore[method-assign]
+        with pytest.raises(FlashError, match=r"MD5 of file does not match.*hold BOOT.*run the same command"):
+            flash(load_board("esp32-c3"), chip.port, image)
 
 
 def test_wrong_images_are_refused(image: Path, tmp_path: Path) -> None:
-    program, chip = stand_in(tmp_path, bytes(0x30000))
     bad = tmp_path / "bad.bin"
     good = image.read_bytes()
     for content, board, complaint in (
@@ -140,10 +150,26 @@ def test_wrong_images_are_refused(image: Path, tmp_path: Path) -> None:
     ):
         bad.write_bytes(content)
         with pytest.raises(FlashError, match=complaint):
-            flash(load_board(board), "/dev/x", bad, program=program)
+            flash(load_board(board), "/dev/no-such-port", bad)
     with pytest.raises(FlashError, match="UF2"):
-        flash(load_board("pico-w"), "/dev/x", image, program=program)
-    assert chip.read_bytes() == bytes(0x30000)
+        flash(load_board("pico-w"), "/dev/no-such-port", image)
+
+
+def test_no_port_says_so(image: Path) -> None:
+    with pytest.raises(FlashError, match="plug the board in"):
+        flash(load_board("esp32-c3"), "/dev/no-such-port", image)
+
+
+def test_the_emulated_flash_is_a_flash(image: Path, tmp_path: Path) -> None:
+    """It programs by clearing bits and erases by sector; a broken image does not boot."""
+    memory = Flash(tmp_path / "f", 0x4000)
+    assert memory.program(0x10, b"\x0f") and memory.program(0x10, b"\xf3")
+    assert memory.bytes[0x10] == 0x03
+    memory.erase(0x20, 1)
+    assert memory.bytes[0x10] == 0xFF and not memory.program(0x3FFF, b"ab")
+    whole = image.read_bytes()
+    assert image_size(whole) and image_size(whole[0x10000:])
+    assert not image_size(whole[:40]) and not image_size(whole[:50] + b"\x99" + whole[51:])
 
 
 def test_pieces_leave_gaps() -> None:

@@ -1,0 +1,40 @@
+"""Who answers at a port, asked before mpremote is: it waits for ever on a pseudo-terminal and names no reason."""
+
+from __future__ import annotations
+
+import time
+
+import serial  # type: ignore[import-untyped]
+
+PROMPT = b"raw REPL"
+LOADER = (b"invalid header", b"waiting for download", b"ets Jun", b"ESP-ROM:", b"flash read err")
+
+
+def probe(port: str, seconds: float = 8) -> str:
+    """Empty when MicroPython's raw prompt answers, else what to do. Stops what runs there, as mpremote does."""
+    try:
+        line = serial.serial_for_url(
+            port, 115200, timeout=0.1, exclusive=not port.startswith("rfc2217://") or None
+        )
+    except (OSError, serial.SerialException, ValueError):
+        return f"{port}: no such port or it is in use: plug the board in, close other terminals (`blindsight hw doctor`)"
+    seen, end, asked = b"", time.monotonic() + seconds, 0.0
+    try:
+        with line:
+            while time.monotonic() < end:
+                if time.monotonic() - asked > 0.7:
+                    line.write(b"\r\x03\x03\r\x01")
+                    asked = time.monotonic()
+                seen = (seen + line.read(line.in_waiting or 1))[-4096:]
+                if PROMPT in seen:
+                    return ""
+                if seen.count(b"invalid header") > 1:
+                    break
+    except (OSError, serial.SerialException):
+        return f"{port}: the board went away: plug it in again, run the same command"
+    if any(word in seen for word in LOADER):
+        return (
+            f"{port}: no firmware runs on this board: `blindsight hw flash {port} --board B --firmware F`, or press RESET if it "
+            "has one"
+        )
+    return f"{port}: no answer: press RESET (it may be asleep), close other terminals, run the same command"
