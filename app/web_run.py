@@ -67,7 +67,9 @@ class Runs:
         return number
 
     def _go(self, run: Run, model: str, mode: str, pixels: np.ndarray) -> None:
-        served, views = self._stage.served[model], Views(pixels)
+        served = self._stage.served[model]
+        plan = served.model.plan
+        views = Views(pixels, 0 if plan.reveal.mode in ("top1", "topk") else plan.result_scale)
         began = time.time()
         try:
             logits = floatnet.forward(served.model.graph, pixels[None])[0]

@@ -126,7 +126,9 @@ class Stage:
         """Until the chosen model has its first material; the others' is made meanwhile and on demand."""
         deadline = time.monotonic() + self._options.timeout_s
         progress("offline material", 0, 1)
-        while not any(e["event"] == "material-made" and e["model"] == self.first for e in self._children[1].events()):
+        while not any(
+            e["event"] == "material-made" and e["model"] == self.first for e in self._children[1].events()
+        ):
             time.sleep(0.1)
             for child in self._children:
                 child.check()

@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from blindsight.app.web_watch import SIDE
+
 SHOWN = 4  # channels of a tensor on the page, the liveliest of those recorded
 
 
 class Views:
-    """Turns the events of one picture into events that are JSON; `pixels` uint8 (H, W, C)."""
+    """Turns the events of one picture into events that are JSON; `pixels` uint8 (H, W, C), `result_scale` bits of what
+    the plan reveals (0: a class index).
+    """
 
-    def __init__(self, pixels: np.ndarray) -> None:
-        self._pixels = pixels
+    def __init__(self, pixels: np.ndarray, result_scale: int) -> None:
+        self._pixels, self._result_scale = pixels, result_scale
         self._blocks: dict[int, bytes] = {}
         self._scales: dict[str, int] = {}
         self._views: dict[str, dict[str, Any]] = {}
@@ -30,7 +34,8 @@ class Views:
         if kind == "message":
             return self._message(event)
         if kind == "layer":
-            self._scales[event["layer"]] = event["scale"]
+            output = event["kind"] == "output"
+            self._scales[event["layer"]] = self._result_scale if output else event["scale"]
         if kind != "view":
             return [event]
         self._views[event["who"]] = event
@@ -69,11 +74,20 @@ class Views:
             a, b = (
                 np.frombuffer(base64.b64decode(v["share"]), "<u4").reshape(v["shape"]) for v in (mine, theirs)
             )
-            layers.append({"layer": mine["layer"], **added(a, b, self._scales[mine["layer"]])})
-        heard = {who: entropy(np.array(v["counts"])) for who, v in self._views.items()}
+            heard = {"cloud_heard": mine["head"], "helper_heard": theirs["head"]}
+            layers.append({"layer": mine["layer"], **added(a, b, self._scales[mine["layer"]]), **heard})
+        own = np.frombuffer(base64.b64decode(cloud["layers"][0]["share"]), "<u4").reshape(
+            cloud["layers"][0]["shape"]
+        )
+        down, across = (
+            -(-n // SIDE) for n in self._pixels.shape[:2]
+        )  # the record holds every so many pixels
+        pixels = noise(
+            (own >> 24).astype(np.uint8).transpose(1, 2, 0).reshape(-1), self._pixels[::down, ::across]
+        )
         result = [int(x) for x in (cloud["result"][0], helper["result"][0])]
         return [
-            {"event": "shares", "who": "owner", "t": max(cloud["t"], helper["t"]), "layers": layers, "heard": heard,
+            {"event": "shares", "who": "owner", "t": max(cloud["t"], helper["t"]), "layers": layers, "pixels": pixels,
              "result": [*result, sum(result) % (1 << 32)]}
         ]  # fmt: skip
 

@@ -4,6 +4,7 @@ import { $, bytesText, joules, make, seconds, whole } from "./draw.js";
 
 const NET = new Set(["join", "tls handshake", "tls records", "radio", "round trips", "answer"]);
 const BEFORE = new Set(["wake", "capture"]);
+const AFTER = new Set(["hash", "interpreter"]);
 const span = (band, text) => `${text(band.low)} to ${text(band.high)}`;
 
 export class Cost {
@@ -45,21 +46,38 @@ export class Cost {
   }
 
   stages(cost) {
-    const most = Math.max(...cost.stages.map((s) => s.seconds.mid));
-    $("#stages tbody").replaceChildren(
-      ...cost.stages.map((s) => {
-        const bar = make("i", { className: NET.has(s.name) ? "net" : "" });
-        bar.style.width = `${(100 * s.seconds.mid) / most}%`;
-        return make(
-          "tr", { title: `${span(s.seconds, seconds)}, ${span(s.millijoules, joules)}` },
-          make("td", { textContent: s.name }), make("td", {}, make("div", { className: "bar" }, bar)),
-          make("td", { className: "num", textContent: seconds(s.seconds.mid) }), make("td", { className: "num", textContent: joules(s.millijoules.mid) }),
-        );
-      }),
-    );
+    const core = cost.stages.filter((s) => !NET.has(s.name) && !BEFORE.has(s.name) && !AFTER.has(s.name));
+    const sum = (what) => Object.fromEntries(["low", "mid", "high"].map((k) => [k, core.reduce((t, s) => t + s[what][k], 0)]));
+    const encryption = { name: "encryption", parts: core, seconds: sum("seconds"), millijoules: sum("millijoules") };
+    const at = cost.stages.indexOf(core[0]);
+    const rows = [...cost.stages.slice(0, at), encryption, ...cost.stages.slice(at).filter((s) => !core.includes(s))];
+    const most = Math.max(...rows.map((s) => s.seconds.mid));
+    $("#stages tbody").replaceChildren(...rows.flatMap((s) => this.stage(s, most)));
     $("#sources").replaceChildren(
       ...cost.used.map((u) => make("li", { textContent: `${u.name}: ${u.mid} ${u.unit} (${u.low} to ${u.high}), ${u.kind}: ${u.source}` })),
     );
+  }
+
+  /** A stage's row; the encryption's opens into its parts, their bars to a scale of their own. */
+  stage(s, most) {
+    const bar = make("i", { className: NET.has(s.name) ? "net" : "" });
+    bar.style.width = `${(100 * s.seconds.mid) / most}%`;
+    const name = s.parts ? make("button", { type: "button", textContent: s.name }) : s.name;
+    const row = make(
+      "tr", { title: `${span(s.seconds, seconds)}, ${span(s.millijoules, joules)}` },
+      make("td", {}, name), make("td", {}, make("div", { className: "bar" }, bar)),
+      make("td", { className: "num", textContent: seconds(s.seconds.mid) }), make("td", { className: "num", textContent: joules(s.millijoules.mid) }),
+    );
+    if (!s.parts) return [row];
+    const parts = s.parts.flatMap((part) => this.stage(part, Math.max(...s.parts.map((p) => p.seconds.mid))));
+    const open = (on) => {
+      name.setAttribute("aria-expanded", (this.open = on));
+      for (const part of parts) part.hidden = !on;
+    };
+    for (const part of parts) part.classList.add("part");
+    name.addEventListener("click", () => open(!this.open));
+    open(this.open ?? false);
+    return [row, ...parts];
   }
 
   modes(costs, chosen) {

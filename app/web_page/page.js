@@ -28,6 +28,8 @@ async function ask(path, options) {
   return body;
 }
 
+const motion = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
+
 function guarded(action) {
   return (...values) => Promise.resolve(action(...values)).catch((error) => {
     busy = false;
@@ -68,6 +70,7 @@ async function send() {
   ready();
   show.reset(model, sent, ingest);
   say("The device wakes.");
+  if ($("#way").getBoundingClientRect().top > 0.6 * innerHeight) $("#way").scrollIntoView({ block: "start", behavior: motion() });
   const path = `api/runs?model=${encodeURIComponent(model.name)}&ingest=${ingest}`;
   const { run } = await ask(path, { method: "POST", body: sent.bytes, headers: { "Content-Type": "application/octet-stream" } });
   await new Promise((resolve, reject) => {
@@ -96,7 +99,7 @@ async function replay() {
   ready();
   show.reset(show.model, show.picture, events[0].ingest);
   const began = performance.now();
-  $("#way").scrollIntoView({ block: "start", behavior: "auto" });
+  $("#way").scrollIntoView({ block: "start", behavior: motion() });
   for (const event of [...events].sort((a, b) => a.t - b.t)) {
     const wait = (event.t - from) * factor * 1e3 - (performance.now() - began);
     if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));

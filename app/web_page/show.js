@@ -2,6 +2,7 @@
 
 import { $, blank, bytesText, facts, fromBase64, hex, interleave, make, paint, seconds, whole } from "./draw.js";
 
+const dump = (hexed) => (hexed ? `${hexed.replace(/(..)(?=.)/g, "$1 ")} …` : "nothing");
 const WHO = ["device", "broker", "cloud", "helper", "answer"];
 
 export class Show {
@@ -24,6 +25,7 @@ export class Show {
     $("#verdict-note").textContent = "the answer";
     $("#layers-sum").textContent = "";
     $("#wire tbody").replaceChildren();
+    $("#heard tbody").replaceChildren();
     $("#layers tbody").replaceChildren(...model.layers.map((layer) => this.row(layer)));
     this.active("device");
   }
@@ -71,24 +73,25 @@ export class Show {
   }
 
   on_published(event) {
-    this.tell("device", "encrypted, sent in", `${event.ms} ms here`);
+    this.tell("device", "encrypt + send", `${event.ms} ms`);
     this.tell("device", "bytes sent", whole(event.bytes));
-    this.tell("device", "for pixel bytes", whole(this.picture.bytes.length));
+    this.tell("device", "pixel bytes", whole(this.picture.bytes.length));
   }
 
   on_heap(event) {
-    this.tell("device", "memory, at most", `${whole(event.peak / 1024)} of 128 KiB`);
+    this.tell("device", "memory peak", `${whole(event.peak / 1024)} KiB`);
   }
 
   on_message(event) {
     this.messages++;
     this[event.way] += event.bytes;
     const row = make("tr", { className: event.way });
-    for (const [text, number] of [[((event.t - this.start) * 1e3).toFixed(0), 1], [event.topic, 0], [whole(event.bytes), 1], [event.head.replace(/(..)(?=.)/g, "$1 ") + " …", 0]])
+    for (const [text, number] of [[((event.t - this.start) * 1e3).toFixed(0), 1], [event.topic, 0], [whole(event.bytes), 1], [dump(event.head), 0]])
       row.append(make("td", { textContent: text, className: number ? "num" : "" }));
     $("#wire tbody").append(row);
     this.tell("broker", "messages", String(this.messages));
-    this.tell("broker", "bytes up / down", `${whole(this.up)} / ${whole(this.down)}`);
+    this.tell("broker", "bytes up", whole(this.up));
+    this.tell("broker", "bytes down", whole(this.down));
     if (event.way === "up") this.active("broker");
   }
 
@@ -99,8 +102,8 @@ export class Show {
   }
 
   noise(who, { entropy, correlation }) {
-    this.tell(who, "entropy", `${entropy.toFixed(2)} of 8 bits`);
-    this.tell(who, "likeness to the picture", correlation.toFixed(2));
+    this.tell(who, "entropy", `${entropy.toFixed(2)} bits`);
+    this.tell(who, "correlation", correlation.toFixed(2));
   }
 
   on_run(event) {
@@ -140,8 +143,8 @@ export class Show {
       make("strong", { textContent: bytesText(sum("sent") + sum("received")) }), " between the two servers, ",
       make("strong", { textContent: String(sum("rounds")) }), " rounds",
     );
-    this.tell("cloud", "sent the helper", bytesText(sum("sent")));
-    this.tell("helper", "sent the cloud", bytesText(sum("received")));
+    this.tell("cloud", "sent", bytesText(sum("sent")));
+    this.tell("helper", "sent", bytesText(sum("received")));
   }
 
   on_opened(event) {
@@ -154,8 +157,12 @@ export class Show {
     const first = event.layers[0];
     const [bytes, shape] = interleave(fromBase64(first.cloud), first.shape);
     paint($("#see-cloud"), bytes, shape, "Noise: the cloud's share of the pixels");
-    for (const who of ["cloud", "helper"]) this.tell(who, "entropy of all it got", `${event.heard[who].toFixed(2)} of 8 bits`);
+    this.noise("cloud", event.pixels);
     this.result = event.result;
+    const cell = (text) => make("td", { textContent: text });
+    $("#heard tbody").replaceChildren(
+      ...event.layers.map((l) => make("tr", {}, cell(l.layer), cell(dump(l.cloud_heard)), cell(dump(l.helper_heard)))),
+    );
   }
 
   thumbs({ layer, shape, cloud, helper, sum, example }) {
@@ -188,8 +195,8 @@ export class Show {
     $("#verdict-note").textContent = label === this.expected ? "the answer, as the open network's" : `the open network says ${this.expected}`;
     $("#verdict-note").className = `saw ${label === this.expected ? "good" : "differs"}`;
     this.latency = event.t - this.captured;
-    this.tell("answer", "after the picture was taken", seconds(this.latency));
-    if (this.picture.truth) this.tell("answer", "in truth", this.picture.truth);
+    this.tell("answer", "after the shot", seconds(this.latency));
+    if (this.picture.truth) this.tell("answer", "true class", this.picture.truth);
     if (this.result && this.model.reveal === "top1") {
       this.tell("answer", "cloud's half", hex(this.result[0]));
       this.tell("answer", "helper's half", hex(this.result[1]));
