@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from blindsight.app import web_answers
+from blindsight.app.cli import is_users
 from blindsight.app.web_run import Runs
 from blindsight.app.web_stage import Stage
 
@@ -162,8 +163,12 @@ class Handler(BaseHTTPRequestHandler):
         try:
             found: dict[str, Any] = answer(stage, query)
             return found
-        except (KeyError, ValueError) as error:
-            raise Refuse(HTTPStatus.BAD_REQUEST, " ".join(str(error.args[0]).split())) from None
+        except KeyError:
+            raise Refuse(HTTPStatus.BAD_REQUEST, "no such model here") from None
+        except Exception as error:
+            if not (isinstance(error, ValueError) or is_users(error)):
+                raise
+            raise Refuse(HTTPStatus.BAD_REQUEST, " ".join(str(error).split())) from None
 
     def _stream(self, number: str) -> None:
         """Server-sent events from the first on, or after `Last-Event-ID`, to the end of the picture's way."""
