@@ -80,12 +80,19 @@ def _board(group: typer.Typer) -> None:
     @group.command("deploy")
     def deploy(
         port: PortArgument,
+        to: Annotated[
+            str, typer.Option(help="files (two slots, switched in one step) or romfs (code runs from flash)")
+        ] = "files",
         as_json: JsonOption = False,
     ) -> None:
         """Install the application: compiled for the board, only what differs, switched to in one step."""
-        from blindsight.hw.deploy import deploy as run
+        from blindsight.hw.deploy import deploy as into_files
+        from blindsight.hw.romfs import deploy_romfs
 
-        done = run(Link(port))
+        ways = {"files": into_files, "romfs": deploy_romfs}
+        if to not in ways:
+            raise LinkError("--to is files or romfs; for a frozen build see docs/boards.md")
+        done = ways[to](Link(port))
         if as_json:
             typer.echo(json.dumps(asdict(done)))
             return

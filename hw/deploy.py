@@ -32,7 +32,7 @@ ROOT_MODULES = ("bsupdate", "bsed25519")
 
 @dataclass(frozen=True)
 class Deployed:
-    """What a deployment did: files and bytes sent, the slot now in use, its version and digest."""
+    """What a deployment did: files and bytes sent, the slot now in use (a, b or rom), its version and digest."""
 
     sent: int
     bytes: int
@@ -107,6 +107,7 @@ def root_files(arch: str) -> dict[str, bytes]:
     return files
 
 
+SLOTS = ("a", "b", "rom", "none")  # none: the only version is being replaced, nothing runs
 STATE_FILES = ("/app.json", "/app.json.part")  # FAT removes the old file before it renames
 
 
@@ -117,7 +118,7 @@ def state_of(board: dict[str, Any]) -> dict[str, Any]:
             state = json.loads(board["read"].get(name, "{}"))
         except ValueError:
             continue
-        if isinstance(state, dict) and state.get("active") in ("a", "b"):
+        if isinstance(state, dict) and state.get("active") in SLOTS:
             return state
     return {}
 
@@ -143,31 +144,57 @@ def fill(
     return len(send), sum(map(len, send.values()))
 
 
-def deploy(link: Link, app: Path = APP) -> Deployed:
-    """Installs the application of this checkout; a second run sends nothing."""
-    board = link.inspect("/a", "/b", files=("/main.py", "/boot.py", *(f"/{m}.mpy" for m in ROOT_MODULES)), read=STATE_FILES)  # fmt: skip
+@dataclass(frozen=True)
+class Present:
+    """What a board has: `wanted` files of this checkout for it, `state` of its launcher, hashes of its files."""
+
+    board: dict[str, Any]
+    arch: str
+    wanted: dict[str, bytes]
+    state: dict[str, Any]
+
+    def holds(self, slot: str) -> bool:
+        """Whether this slot has exactly the wanted files."""
+        wanted = {f"/{slot}/{name}": hashlib.sha256(data).hexdigest() for name, data in self.wanted.items()}
+        return wanted == {p: h for p, h in self.board["files"].items() if p.startswith(f"/{slot}/")}
+
+
+def look(link: Link, app: Path = APP) -> Present:
+    """The board against this checkout."""
+    roots = ("/main.py", "/boot.py", *(f"/{m}.mpy" for m in ROOT_MODULES))
+    board = link.inspect("/a", "/b", "/rom", "/bsdev", files=roots, read=STATE_FILES)
     arch = arch_of(board)
-    files, state, version = build(arch, app), state_of(board), version_of(app)
-    firmware = digest(files)
-    sent = size = 0
-    active = state.get("active", "b")  # an empty board gets /a
-    wanted = {f"/{active}/{name}": hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    present = {path: h for path, h in board["files"].items() if path.startswith(f"/{active}/")}
-    settled = bool(state) and present == wanted and not state.get("trial")
-    slot = active if settled else ("a" if active == "b" else "b")
-    if not settled:
-        sent, size = fill(link, board, slot, active, files)
+    return Present(board, arch, build(arch, app), state_of(board))
+
+
+def switch(link: Link, present: Present, slot: str, app: Path, settled: bool) -> tuple[int, int]:
+    """Launcher into place, then `slot` in use; (files, bytes) sent. Nothing is written where all is there."""
+    files = present.board["files"]
     roots = {
-        path: data for path, data in root_files(arch).items()
-        if board["files"].get(path) != hashlib.sha256(data).hexdigest()
+        path: data for path, data in root_files(present.arch).items()
+        if files.get(path) != hashlib.sha256(data).hexdigest()
     }  # fmt: skip
     if roots or not settled:
         link.put({f"/stage{path}": data for path, data in roots.items()}, "copying the launcher")
-        new = {"active": slot, "version": version, "counter": state.get("counter", 0)}
+        new = {"active": slot, "version": version_of(app), "counter": present.state.get("counter", 0)}
         link.commit(
             "switching to the new version",
             {f"/stage{path}": hashlib.sha256(data).hexdigest() for path, data in roots.items()},
             moves=[(f"/stage{path}", path) for path in roots],
+            remove=[path for path in files if path.startswith("/bsdev/")],  # a copy made by hand or by mip
             write={"/app.json": json.dumps(new)},
         )
-    return Deployed(sent + len(roots), size + sum(map(len, roots.values())), slot, version, firmware, arch)
+    return len(roots), sum(map(len, roots.values()))
+
+
+def deploy(link: Link, app: Path = APP) -> Deployed:
+    """Installs the application of this checkout; a second run sends nothing."""
+    present = look(link, app)
+    active = present.state.get("active", "b")  # an empty board gets /a
+    settled = active in ("a", "b") and present.holds(active) and not present.state.get("trial")
+    slot = active if settled else ("a" if active == "b" else "b")
+    sent = size = 0
+    if not settled:
+        sent, size = fill(link, present.board, slot, active, present.wanted)
+    files, more = switch(link, present, slot, app, settled)
+    return Deployed(sent + files, size + more, slot, version_of(app), digest(present.wanted), present.arch)

@@ -38,14 +38,20 @@ class EmulatedBoard:
     """A running board with its flash in `root`; `port` is what to connect to.
 
     Args:
-        root: folder that is the board's file system; made when missing. Beside it, ROOT.romfs is its ROMFS partition.
+        root: folder that is the board's file system; made when missing.
         heap: of the unix port, e.g. `256k`.
         fuse: pull the plug once so many bytes were sent to the board (tests).
+        romfs: bytes of a ROMFS partition, a file beside `root`; it is kept in memory, so it costs heap.
     """
 
-    def __init__(self, root: Path, heap: str = "512k", fuse: int | None = None) -> None:
+    def __init__(self, root: Path, heap: str = "512k", fuse: int | None = None, romfs: int = 0) -> None:
         self.root, self._heap, self._fuse = root, heap, fuse
         root.mkdir(parents=True, exist_ok=True)
+        partition = root.with_name(root.name + ".romfs")
+        if romfs and not partition.exists():
+            partition.write_bytes(b"\xff" * romfs)
+        if partition.exists():
+            self._heap = f"{int(heap.removesuffix('k')) + 2 * partition.stat().st_size // 1024}k"
         self._micropython = micropython()
         self._master, self._slave = os.openpty()
         os.set_blocking(self._master, False)

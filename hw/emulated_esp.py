@@ -57,14 +57,20 @@ class EspBoard(EmulatedBoard):
     """
 
     def __init__(
-        self, folder: Path, chip: str, offset: int, heap: str = "512k", fuse: int | None = None
+        self,
+        folder: Path,
+        chip: str,
+        offset: int,
+        heap: str = "512k",
+        fuse: int | None = None,
+        romfs: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.chip, self._offset = folder, chip, offset
         self.flash = Flash(folder / "flash.bin")
         self._loader: Loader | None = None
         self._tail = b""
-        super().__init__(folder / "files", heap, fuse)
+        super().__init__(folder / "files", heap, fuse, romfs)
 
     @property
     def boots(self) -> bool:

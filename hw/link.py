@@ -60,6 +60,16 @@ class Link:
             return done.stdout
         raise LinkError(self._explain(done.stdout + "\n" + done.stderr, doing))
 
+    def local(self, *words: str, doing: str) -> str:
+        """mpremote without a board."""
+        done = subprocess.run(
+            [self._mpremote, *words], capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
+            timeout=self.seconds,
+        )  # fmt: skip
+        if done.returncode:
+            raise LinkError(f"mpremote failed while {doing}: {(done.stdout + done.stderr).strip()[-200:]}")
+        return done.stdout
+
     def _explain(self, output: str, doing: str) -> str:
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         last = lines[-1] if lines else "no message"

@@ -23,7 +23,7 @@ def selftest(link: Link) -> dict[str, Any]:
     `stages` with us and heap bytes, `random`, `free`, `provisioned`).
     """
     state = state_of(link.inspect(read=STATE_FILES))
-    if not state:
+    if state.get("active", "none") == "none":
         raise LinkError(f"{link.port}: no application on this board: run `blindsight hw deploy {link.port}`")
     answers = known()
     found = link.call("selftest", "running the self-test", seconds=300, slot=state["active"], known=answers)

@@ -113,7 +113,7 @@ def update(link: Link, package: Package) -> dict[str, Any]:
     """Brings a package to the board, which checks and puts it on trial; its manifest. Restart the board to begin."""
     board = link.inspect("/a", "/b", read=STATE_FILES)
     state = state_of(board)
-    if not state:
+    if state.get("active", "none") == "none":
         raise LinkError(f"{link.port}: no application on this board: run `blindsight hw deploy {link.port}`")
     if package.manifest.get("arch") != arch_of(board):
         raise UpdateError(

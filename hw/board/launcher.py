@@ -1,11 +1,13 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
 # ruff: noqa: SIM105, UP031
-"""main.py of a board with two application slots, /a and /b: runs the one in use, tries a new one, goes back.
+"""main.py of a board with two application slots, /a and /b, and perhaps /rom: runs the one in use, tries a new one,
+goes back.
 
-/app.json: {"active": "a", "version", "counter", "trial": {"slot", "version", "counter", "tries"} or absent}. A version on
-trial becomes the active one when the cloud has accepted or answered a picture of it (event `receipt` or `result`). It
-is given up when it ends without that, or at its fourth start: the version before runs again.
+/app.json: {"active": "a", "version", "counter", "trial": {"slot", "version", "counter", "tries"} or absent}; "active" is
+"b" or "rom" as well, or "none" while the only version is being replaced. A version on trial becomes the active one when
+the cloud has accepted or answered a picture of it (event `receipt` or `result`). It is given up when it ends without
+that, or at its fourth start: the version before runs again.
 """
 
 import json
@@ -105,6 +107,9 @@ def main() -> None:
                 return
             give_up(state, "it ended")
         forget(trial["slot"])
+    if state["active"] == "none":
+        print("blindsight: no whole application on this board: run `blindsight hw deploy` again")
+        return
     run(state["active"], state)
 
 

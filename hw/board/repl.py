@@ -1,5 +1,6 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
+# ruff: noqa: SIM105
 """Makes the MicroPython unix port a board on a serial line: `micropython repl.py ROOT raw|main|idle`.
 
 ROOT becomes the file system `/`. Standard input and output speak the raw REPL that mpremote speaks. A soft reset ends
@@ -14,6 +15,58 @@ import vfs
 
 RAW = b"raw REPL; CTRL-B to exit\r\n>"
 BANNER = b"MicroPython on an emulated board (unix port)\r\n>>> "
+
+
+class Rom:
+    """The ROMFS partition: bytes in memory as on a memory-mapped flash, kept in a file of the host."""
+
+    def __init__(self, host: object, path: str) -> None:
+        self._host, self._path = host, path
+        with host.open(path, "rb") as f:
+            self.data = bytearray(f.read())
+
+    def ioctl(self, command: int, *args: object) -> object:
+        """vfs.rom_ioctl: 1 segments, 2 the segment, 3 prepare to write, 4 write, 5 done, 6 block size."""
+        if command == 1:
+            return 1
+        if not args or args[0] != 0:
+            return -22
+        if command == 2:
+            return self.data
+        if command == 3:
+            return 4
+        if command == 4:
+            _, offset, buf = args
+            self.data[offset : offset + len(buf)] = buf
+            with self._host.open(self._path, "r+b") as f:
+                f.seek(offset)
+                f.write(buf)
+            return 0
+        return {5: 0, 6: 4096}.get(command, -22)
+
+
+class Vfs:
+    """The module `vfs` of a build with ROMFS, which the unix port's release is not."""
+
+    def __init__(self, rom_ioctl: object) -> None:
+        for name in dir(vfs):
+            if not name.startswith("__"):
+                setattr(self, name, getattr(vfs, name))
+        self.rom_ioctl = rom_ioctl
+
+
+def add_rom(host: object, path: str) -> None:
+    """Mounts the partition at /rom, when there is one and it holds a file system."""
+    try:
+        rom = Rom(host, path)
+    except OSError:
+        return
+    sys.modules["vfs"] = Vfs(rom.ioctl)
+    sys.path[:] = ["", "/rom", ".frozen", "/lib", "/rom/lib"]
+    try:
+        vfs.mount(vfs.VfsRom(rom.data), "/rom")
+    except (OSError, ValueError):
+        pass
 
 
 class Disk:
@@ -153,6 +206,7 @@ def main() -> int:
     vfs.umount("/")
     vfs.mount(disk, "/")
     sys.path[:] = ["", ".frozen", "/lib"]
+    add_rom(disk.host, root + ".romfs")
     run_file("/boot.py")
     if mode == "main":
         run_file("/main.py")

@@ -91,7 +91,7 @@ class MicroPythonDut(Dut):
         self.link = Link(port)
         if "deploy" in capabilities:
             self.deployed = deploy(self.link)
-        board = self.link.inspect("/a", "/b", read=STATE_FILES)
+        board = self.link.inspect("/a", "/b", "/rom", read=STATE_FILES)
         slot = state_of(board).get("active", "a")
         files = sorted((p, h) for p, h in board["files"].items() if p.startswith(f"/{slot}/"))
         digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()

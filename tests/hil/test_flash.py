@@ -101,7 +101,7 @@ def test_other_chips(name: str, tmp_path: Path) -> None:
     firmware.write_bytes(stand_in_firmware(board.flash.chip, board.flash.offset, rows))
     wrong.write_bytes(stand_in_firmware("esp32c3", 0, rows))
     with EspBoard(tmp_path / "b", board.flash.chip, board.flash.offset) as chip:
-        with pytest.raises(LinkError, match="no firmware .* hw flash"):
+        with pytest.raises(LinkError, match=r"no firmware .* hw flash"):
             Link(chip.port).inspect()
         with pytest.raises(FlashError, match=r"[Tt]his chip is ESP32"):
             flash(other, chip.port, wrong)
