@@ -19,6 +19,7 @@ from blindsight.channel import (
     WAN,
     Channel,
     ChannelError,
+    Link,
     Stats,
     connect_socket,
     shaped,
@@ -43,8 +44,17 @@ class Task:
     count: int
     batch: int
     threads: int
-    link: str
+    link: str  # which protocols: `lan` or `wan`; `wan` is shaped as WAN unless bits_per_s says otherwise
     port: int = 0
+    bits_per_s: float = 0  # with rtt_s the line to model; 0: as `link` says
+    rtt_s: float = 0
+
+    @property
+    def line(self) -> Link | None:
+        """The modelled line; None is loopback as it is."""
+        if self.bits_per_s:
+            return Link(self.bits_per_s, self.rtt_s)
+        return WAN if self.link == "wan" else None
 
 
 class Meter:
@@ -104,11 +114,11 @@ def connect(task: Task, hello: dict[str, Any]) -> Channel:
         listener = tcp_listen(1)
         say(event="port", port=listener.address[1])
         channel = (
-            shaped(listener.accept_socket(), 1, WAN, hello) if task.link == "wan" else listener.accept(hello)
+            shaped(listener.accept_socket(), 1, task.line, hello) if task.line else listener.accept(hello)
         )
         listener.close()
-    elif task.link == "wan":
-        channel = shaped(connect_socket("127.0.0.1", task.port, 10, 10), 0, WAN, hello)
+    elif task.line:
+        channel = shaped(connect_socket("127.0.0.1", task.port, 10, 10), 0, task.line, hello)
     else:
         channel = tcp_connect(0, "127.0.0.1", task.port, hello, retry_for=10)
     if channel.peer.get("plan") != hello["plan"]:
