@@ -16,7 +16,9 @@ from blindsight.app import sim_servers
 from blindsight.app.sim_options import CsvOption, HtmlOption, JsonOption
 from blindsight.hw import profiles
 from blindsight.simulator import report, scenario, validate
-from blindsight.simulator.cost import Band, Cost, CostError, cost
+from blindsight.simulator.cost import Band, Cost, cost, load_board
+from blindsight.simulator.cost.band import total
+from blindsight.simulator.validate import NOT_ENCRYPTION
 
 HW = profiles.HERE
 ScenarioArgument = Annotated[
@@ -87,13 +89,41 @@ def _run(group: typer.Typer) -> None:
         print_costs("the same pictures on the board, by the model", done.costs)
 
 
+def _bytes_table(found: list[Cost]) -> Table:
+    """Bytes on the air by layer; a line for each way."""
+    table = Table(title="bytes of a picture by layer", padding=(0, 0))
+    for head in ("board, mode", "way", "payload", "MQTT", "TLS", "TCP", "all"):
+        table.add_column(head, overflow="fold")
+    for c in found:
+        name = f"{c.board.id} {c.workload.mode.label}"
+        for way in ("up", "down") if c.bytes is not None else ():
+            layers = getattr(c.bytes, way)
+            cells = [_line(layers[k]) for k in ("payload", "mqtt", "tls", "tcp")]
+            table.add_row(name, way, *cells, _line(total(layers.values())))
+            name = ""
+        if c.bytes is None:
+            table.add_row(name, "no network of its own")
+    return table
+
+
+def _line(b: Band) -> str:
+    return short(b.mid) if b.low == b.high else f"{short(b.mid)} {short(b.low)}..{short(b.high)}"
+
+
 def _validate(group: typer.Typer) -> None:
     @group.command("validate")
-    def validate_command(as_json: JsonOption = False) -> None:
-        """Predictions next to published measurements, with the error of each."""
-        rows = validate.rows()
+    def validate_command(
+        hil: Annotated[
+            Path, typer.Option(help="metrics of `blindsight hw hil`, where there are any", dir_okay=False)
+        ] = Path("hil.jsonl"),
+        as_json: JsonOption = False,
+    ) -> None:
+        """Predictions next to published measurements, and next to those of your own boards, with the error of each."""
+        rows, own = validate.rows(), validate.measured(HW, hil)
         if as_json:
-            typer.echo(json.dumps({"rows": rows, "within_25_percent": validate.within(rows)}))
+            typer.echo(
+                json.dumps({"rows": rows, "within_25_percent": validate.within(rows), "measured": own})
+            )
             return
         table = Table("what", "predicted ms", "published", "error", "held out", "same config")
         for r in rows:
@@ -104,10 +134,22 @@ def _validate(group: typer.Typer) -> None:
         console.print(table)
         for note in dict.fromkeys((r["counts_from"], r["source"], r["note"]) for r in rows):
             console.print(f"counts: {note[0]}\npublished: {note[1]}\nnote: {note[2]}\n", highlight=False)
+        if not own:
+            console.print(f"measured on boards: nothing ({hil} holds no metric the model has a figure for)")
+            return
+        table = Table(
+            "body", "what", "modelled", "measured", "spread", "error", title="modelled and measured"
+        )
+        for r in own:
+            m = r["modelled"]
+            modelled = f"{m['mid']:.4g} ({m['low']:.4g}..{m['high']:.4g}) {r['unit'].strip('1')}"
+            error = "-" if r["error"] is None else f"{100 * r['error']:+.1f} %"
+            table.add_row(r["body"], r["what"], modelled, f"{r['measured']:.4g}", f"{r['spread']:.3g}", error)
+        console.print(table)
 
 
 def costs_of(plan: scenario.Scenario, boards: Sequence[str] | None = None) -> list[Cost]:
-    """The costs of a scenario, on other boards where they are named (`all`: each that can sleep as asked)."""
+    """The costs of a scenario, on other boards where they are named (`all`: computers, which do not sleep, idle)."""
     if not boards:
         return [cost(HW, b, w) for b, w in plan.workloads()]
     chosen = [b.id for b in profiles.boards()] if list(boards) == ["all"] else list(boards)
@@ -115,11 +157,9 @@ def costs_of(plan: scenario.Scenario, boards: Sequence[str] | None = None) -> li
     for b in chosen:
         for mode in plan.modes:
             work = replace(plan.work, mode=mode)
-            try:
-                found.append(cost(HW, b, work))
-            except CostError:
-                if chosen == list(boards):
-                    raise
+            if chosen != list(boards) and work.sleep == "deep" and load_board(HW, b).linux:
+                work = replace(work, sleep="none")  # a computer: --board all asks for it as it can be
+            found.append(cost(HW, b, work))
     return found
 
 
@@ -151,32 +191,23 @@ def print_costs(title: str, found: list[Cost]) -> None:
     """A table of all, and the stages of the first."""
     console = Console()
     table = Table(title=title, show_lines=True, padding=(0, 0))
-    heads = ("board", "awake s", "encr. ms", "mJ", "sent B", "RAM", "block", "days")
+    heads = ("board", "awake s", "encr. ms", "mJ", "bytes", "RAM B", "block", "days")
     for head in heads:
         table.add_column(head, no_wrap=True, overflow="fold")
     for c in found:
-        outside = {
-            "wake",
-            "capture",
-            "join",
-            "tls handshake",
-            "tls records",
-            "radio",
-            "round trips",
-            "answer",
-        }
-        inner = [s.seconds for s in c.stages if s.name not in outside]
+        inner = [s.seconds for s in c.stages if s.name not in NOT_ENCRYPTION - {"hash", "interpreter"}]
         encrypt = Band(*(1e3 * sum(getattr(b, k) for b in inner) for k in ("low", "mid", "high")))
-        up = None if c.bytes is None else c.bytes.sum("up")
+        air = None if c.bytes is None else c.bytes.sum("up") + c.bytes.sum("down")
         table.add_row(
             f"{c.board.id}\n{c.workload.mode.label}", _spread(c.seconds), _spread(encrypt),
-            _spread(c.millijoules), _spread(up), short(c.ram["core"].mid), short(c.ram["largest_block"].mid),
+            _spread(c.millijoules), _spread(air), _spread(c.ram["total"]), short(c.ram["largest_block"].mid),
             _spread(c.battery_days),
         )  # fmt: skip
     console.print(table)
+    console.print(_bytes_table(found))
     console.print(
-        "middle and outer bounds; encr.: all that is computed for the picture, TLS apart; RAM: the C core's; "
-        "block: largest in one piece"
+        "middle and outer bounds; encr.: all that is computed for the picture, TLS apart; bytes: on the air, "
+        "both ways; RAM: C core, MicroPython heap and TLS; block: largest in one piece; days: of battery"
     )
     late = sorted({c.board.id for c in found if c.busy.mid > 1})
     if late:

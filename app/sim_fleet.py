@@ -13,7 +13,7 @@ from typing import Any
 
 from blindsight.app.children import DeviceProcess, Events, free_port
 from blindsight.app.demo import FIRMWARE, HEAP, find_micropython
-from blindsight.app.sim_lab import FleetError, Lab, Pictures
+from blindsight.app.sim_lab import FleetError, Lab, Pictures, machine
 from blindsight.app.site import BrokerAddress
 from blindsight.hw import profiles
 from blindsight.simulator.fleet import (
@@ -70,6 +70,7 @@ def run(fleet: Fleet, progress: Progress | None = None, micropython: str = "") -
         server = lab.answered()
     expected = {n: p.expected for n, p in lab.pictures.items()}
     report = {
+        **machine(),
         "broker": lab.broker.name,
         "devices": fleet.devices,
         "seed": fleet.seed,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
+import platform
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -199,3 +202,22 @@ class Lab:
                 key = (e["device"], e["image"])
                 seen[key] = seen.get(key, 0) + 1
         return {"answered": len(seen), "twice": sum(n > 1 for n in seen.values())}
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what something was measured."""
+    cpu = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            cpu = line.split(":", 1)[1].strip()
+            break
+    here = Path(__file__).resolve().parent
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True)
+    commit = found.stdout.strip() or "unknown"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit,
+        "machine": f"{cpu}, {os.cpu_count()} cores",
+        "load_average": round(os.getloadavg()[1], 2),
+        "python": platform.python_version(),
+    }

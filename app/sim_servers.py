@@ -1,4 +1,4 @@
-"""`blindsight sim fleet|capacity`: what a fleet does to the servers, and how many of them it needs."""
+"""`blindsight sim fleet|knee|measure|capacity`: what a fleet does to the servers, and how many of them it needs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from blindsight.wire.blocks import Mode
 def register(group: typer.Typer) -> None:
     """Adds the commands."""
     _fleet(group)
+    _knee(group)
+    _measure(group)
     _capacity(group)
 
 
@@ -128,38 +130,136 @@ def _print_fleet(title: str, got: dict[str, Any]) -> None:
     console.print(table)
 
 
-def _capacity(group: typer.Typer) -> None:
-    @group.command("capacity")
-    def capacity_command(
-        devices: Annotated[int, typer.Option(help="how many boards, up to 10 million")] = 1000,
-        per_day: Annotated[float, typer.Option(help="pictures of each a day")] = 40.0,
-        model: Annotated[str, typer.Option(help="whose measured costs: mnist, fashion, cifar")] = "mnist",
-        infer: Annotated[
-            Path | None,
-            typer.Option(help="output of `blindsight infer --json` on your machine, instead", dir_okay=False),
+def _knee(group: typer.Typer) -> None:
+    @group.command("knee")
+    def knee_command(
+        rate: Annotated[
+            list[float] | None, typer.Option(help="pictures a second; may repeat (0.5 to 16, doubling)")
         ] = None,
+        seconds: Annotated[float, typer.Option(min=5, max=600, help="of each rate")] = 20.0,
+        model: Annotated[str, typer.Option(help="zoo model")] = "mnist",
         ingest: Annotated[str, typer.Option(help="rlwe, rlwe-sk or aes")] = "rlwe",
-        peak: Annotated[float, typer.Option(help="busy hour over the day's mean")] = 3.0,
-        wait: Annotated[float, typer.Option(help="seconds a picture may wait for a worker")] = 1.0,
-        late: Annotated[float, typer.Option(help="part of the pictures that may wait longer")] = 0.05,
+        workers: Annotated[int, typer.Option(min=1, max=64, help="worker pairs")] = 1,
         as_json: JsonOption = False,
         html: HtmlOption = None,
     ) -> None:
-        """Workers, cores, gigabytes and broker nodes for a fleet, by a stated queueing model."""
-        costs, (height, width, channels) = capacity.measured(model, infer)
-        fleet = capacity.Fleet(
-            devices, per_day, Mode.named(ingest), height, width, channels, peak=peak, wait_s=wait, late=late
-        )
-        got = capacity.capacity(fleet, costs)
-        scale = [10**e for e in range(3, 8)]
-        table = [capacity.capacity(replace(fleet, devices=n), costs) for n in scale]
+        """Offers the servers more and more pictures a second until they no longer keep up."""
+        from blindsight.app import sim_measure
+
+        rates = rate or [0.5, 1, 2, 3, 4, 6, 8, 12, 16]
+        if not all(0 < r <= 1000 for r in rates):
+            raise typer.BadParameter("rates are above 0 and up to 1000", param_hint="--rate")
+        with Console(stderr=True).status("starting") as status:
+            got = sim_measure.knee(model, ingest, rates, seconds, workers, status.update)
         if html is not None:
-            html.write_text(report.page(f"{devices:,} devices", [], tables=_capacity_tables(got, table)))
+            html.write_text(report.knee_page(got))
+        if as_json:
+            typer.echo(json.dumps(got))
+            return
+        table = Table(
+            "offered/s", "answered/s", "p50 s", "p95 s", "left at end", "pair busy", "cloud", "helper", "broker",
+            title=f"{model}, {ingest}, {workers} worker pair(s); {got['machine']}",
+        )  # fmt: skip
+        for r in got["steps"]:
+            cores = [f"{r['cores'][n]:g}" for n in ("cloud", "helper", "broker")]
+            numbers = [r["offered_per_s"], r["answered_per_s"], r["latency_s"]["p50"], r["latency_s"]["p95"]]
+            table.add_row(
+                *(f"{v:g}" for v in numbers), str(r["backlog_at_end"]), f"{r['pair_busy']:g}", *cores
+            )
+        console = Console()
+        console.print(table)
+        console.print(
+            f"kept up to {got['kept_up_to_per_s']:g} a second; most answered {got['most_answered_per_s']:g} a second"
+            + ("" if got["found"] else "; the knee lies higher: give higher rates")
+        )
+
+
+def _measure(group: typer.Typer) -> None:
+    @group.command("measure")
+    def measure_command(
+        model: Annotated[str, typer.Option(help="zoo model")] = "mnist",
+        ingest: Annotated[str, typer.Option(help="rlwe, rlwe-sk or aes")] = "rlwe",
+        pictures: Annotated[int, typer.Option(min=5, max=900, help="how many, one at a time")] = 40,
+        out: Annotated[
+            Path | None, typer.Option(help="file for `sim capacity --costs`", dir_okay=False)
+        ] = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """What a picture costs the servers of this machine: the numbers `sim capacity` plans with."""
+        from blindsight.app import sim_measure
+
+        with Console(stderr=True).status("starting") as status:
+            got = sim_measure.measure(model, ingest, pictures, status.update)
+        if out is not None:
+            out.write_text(json.dumps(got, indent=1) + "\n")
+        if as_json:
+            typer.echo(json.dumps(got))
+            return
+        table = Table("what", "measured", title=f"a picture of {model}, {ingest}; {got['machine']}")
+        for key, value in got.items():
+            table.add_row(key.replace("_", " "), value if isinstance(value, str) else json.dumps(value))
+        Console().print(table)
+
+
+def _capacity(group: typer.Typer) -> None:
+    @group.command("capacity")
+    def capacity_command(
+        name: Annotated[
+            str, typer.Argument(help="SCENARIO.toml with a [capacity] table", metavar="[SCENARIO]")
+        ] = "",
+        devices: Annotated[int | None, typer.Option(help="how many boards, up to 10 million (1000)")] = None,
+        per_day: Annotated[float | None, typer.Option(help="pictures of each a day (40)")] = None,
+        model: Annotated[str | None, typer.Option(help="whose measured costs: mnist, fashion, cifar")] = None,
+        costs: Annotated[
+            Path | None,
+            typer.Option(
+                "--costs",
+                "--infer",
+                help="output of `sim measure --out` (or `infer --json`) on your machine",
+                dir_okay=False,
+            ),
+        ] = None,
+        ingest: Annotated[str | None, typer.Option(help="rlwe, rlwe-sk or aes (rlwe)")] = None,
+        peak: Annotated[float | None, typer.Option(help="busy hour over the day's mean (3)")] = None,
+        wait: Annotated[
+            float | None, typer.Option(help="seconds a picture may wait for a worker (1)")
+        ] = None,
+        late: Annotated[float | None, typer.Option(help="part that may wait longer (0.05)")] = None,
+        as_json: JsonOption = False,
+        html: HtmlOption = None,
+        csv: CsvOption = None,
+    ) -> None:
+        """Workers, cores, gigabytes and broker nodes for a fleet, by a stated queueing model."""
+        plan = scenario.load(name).capacity if name else scenario.Capacity()
+        given = {
+            "devices": devices, "per_day": per_day, "model": model, "ingest": ingest, "peak": peak, "wait_s": wait,
+            "late": late,
+        }  # fmt: skip
+        plan = replace(plan, **{k: v for k, v in given.items() if v is not None})
+        found, (height, width, channels) = capacity.measured(plan.model, costs)
+        fleet = capacity.Fleet(
+            plan.devices, plan.per_day, Mode.named(plan.ingest), height, width, channels, peak=plan.peak,
+            wait_s=plan.wait_s, late=plan.late, busy_hours=plan.busy_hours, tls=plan.tls,
+        )  # fmt: skip
+        got = capacity.capacity(fleet, found)
+        scale = [10**e for e in range(3, 8)]
+        table = [capacity.capacity(replace(fleet, devices=n), found) for n in scale]
+        sections = _capacity_tables(got, table)
+        if html is not None:
+            html.write_text(report.page(f"{plan.devices:,} devices", [], tables=sections))
+        if csv is not None:
+            keys = [k for k, v in got.items() if isinstance(v, int | float)]
+            csv.write_text(
+                "\n".join(
+                    ",".join(row) for row in [keys, *([f"{r[k]}" for k in keys] for r in (got, *table))]
+                )
+                + "\n"
+            )
         if as_json:
             typer.echo(json.dumps({**got, "scale": table}))
             return
         console = Console()
-        for heading, head, rows in _capacity_tables(got, table):
+        for heading, head, rows in sections:
             shown = Table(*head, title=heading)
             for row in rows:
                 shown.add_row(*row)

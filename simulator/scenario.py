@@ -18,8 +18,23 @@ HERE = Path(__file__).resolve().parent / "scenarios"
 _WORK = {
     "height", "width", "channels", "per_day", "sleep", "core", "tls", "per_block", "battery_mah"
 }  # fmt: skip
-_KNOWN = _WORK | {"title", "boards", "modes", "rtt_s", "server_s", "run", "fleet"}
+_KNOWN = _WORK | {"title", "boards", "modes", "rtt_s", "server_s", "run", "fleet", "capacity"}
 _RUN = {"model": str, "pictures": int, "ingest": str}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What `sim capacity` is asked: how many devices, with which network's measured costs, how late a picture may be."""
+
+    devices: int = 1000
+    per_day: float = 40.0
+    model: str = "mnist"
+    ingest: str = "rlwe"
+    peak: float = 3.0
+    wait_s: float = 1.0
+    late: float = 0.05
+    busy_hours: float = 2.0
+    tls: bool = True
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,7 @@ class Scenario:
     run_pictures: int = 3
     run_ingest: str = "rlwe"
     fleet: Fleet = field(default_factory=Fleet)
+    capacity: Capacity = field(default_factory=Capacity)
 
     def workloads(self) -> list[tuple[str, Workload]]:
         """Every board with every mode."""
@@ -93,6 +109,7 @@ def _parse(raw: dict[str, Any], path: Path) -> Scenario:
     return Scenario(
         str(raw.get("title", path.stem)), tuple(boards), modes, work, run.get("model", "mnist"),
         run.get("pictures", 3), run.get("ingest", "rlwe"), _fleet(raw, tuple(boards), work),
+        _capacity(raw, work, path),
     )  # fmt: skip
 
 
@@ -103,3 +120,19 @@ def _fleet(raw: dict[str, Any], boards: tuple[str, ...], work: Workload) -> Flee
         "sleep": "deep" if work.sleep == "deep" else "connected", **raw.get("fleet", {}),
     }  # fmt: skip
     return parse(own)
+
+
+def _capacity(raw: dict[str, Any], work: Workload, path: Path) -> Capacity:
+    """The [capacity] table; pictures a day are the scenario's where it does not say."""
+    row = raw.get("capacity", {})
+    out: dict[str, Any] = {"per_day": float(work.per_day)}
+    for key, value in row.items():
+        default = getattr(Capacity, key, None)
+        if default is None:
+            raise CostError(f"{path.name}: capacity.{key}: one of {', '.join(vars(Capacity()))}")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if type(value) is not type(default) and not (isinstance(default, float) and whole):
+            raise CostError(f"{path.name}: capacity.{key}: {value!r} is of the wrong kind")
+        out[key] = float(value) if isinstance(default, float) else value
+    Mode.named(out.get("ingest", "rlwe"))
+    return Capacity(**out)

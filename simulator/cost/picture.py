@@ -103,6 +103,7 @@ class Cost:
             air["total"] = (self.bytes.sum("up") + self.bytes.sum("down")).to_json()
         return {
             "board": self.board.id,
+            "network": self.board.network,
             "mode": w.mode.label,
             "shape": [w.height, w.width, w.channels],
             "per_day": w.per_day,
@@ -115,6 +116,7 @@ class Cost:
                 {"name": s.name, "seconds": s.seconds.to_json(), "millijoules": s.millijoules.to_json()}
                 for s in self.stages
             ],
+            "payload_bytes": shape(w.mode, w.height, w.width, w.channels, w.per_block).payload,
             "bytes": air,
             "ram": {k: v.to_json() for k, v in self.ram.items()},
             "day_joules": self.day_joules.to_json(),
@@ -249,7 +251,9 @@ def _sleep_current(board: Board, work: Workload) -> Band:
 
 
 def _memory(hw: Path, board: Board, work: Workload) -> dict[str, Band]:
-    """`core`: the C core's buffers and stack as measured; `tls`; `python_heap`; `largest_block`: contiguous."""
+    """`core`: the C core's buffers and stack as measured; `tls`; `python_heap`; `total`: all of them; `sram`: what the chip
+    has; `largest_block`: contiguous.
+    """
     _, _, measured = stage_cycles(hw, board, work.mode.label)
     out = {"core": Band.exact(measured["ram_bytes"])}
     blocks = [Band.exact(8192 if work.mode is Mode.RLWE else 4096 if work.mode is Mode.RLWE_SK else 1024)]
@@ -260,6 +264,9 @@ def _memory(hw: Path, board: Board, work: Workload) -> dict[str, Band]:
         if tls is not None:
             out["tls"] = board.take("tls", "memory.tls_connection", assumed="memory.tls_block") * 1024
         blocks.append(board.assume("memory.tls_block"))
+    out["total"] = total(out.values())
+    if "memory.sram" in board.quantities:
+        out["sram"] = board.take("sram", "memory.sram", assumed="memory.tls_block") * 1024
     out["largest_block"] = max(blocks, key=lambda b: b.mid)
     return out
 

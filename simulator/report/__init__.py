@@ -2,6 +2,7 @@
 
 from blindsight.simulator.report.csvfile import costs_csv
 from blindsight.simulator.report.fleetpage import fleet_page
+from blindsight.simulator.report.kneepage import knee_page
 from blindsight.simulator.report.page import page
 
-__all__ = ["costs_csv", "fleet_page", "page"]
+__all__ = ["costs_csv", "fleet_page", "knee_page", "page"]

@@ -9,6 +9,8 @@ from blindsight.simulator.cost import Band, Cost
 from blindsight.simulator.report import svg
 from blindsight.simulator.report.parts import document, table
 
+MANY = 300  # more marks than this run together
+
 
 def page(
     title: str, costs: list[Cost], run: dict[str, Any] | None = None, tables: list[Any] | None = None
@@ -48,6 +50,8 @@ def _costs(costs: list[Cost]) -> list[str]:
                 for n, c in pairs
             ],
         ),
+        "<h2>How sure the times are</h2>",
+        svg.banded([(n, c.seconds.low, c.seconds.mid, c.seconds.high) for n, c in pairs], "s", "awake seconds and their bounds"),
         "<h2>Where the time of a picture goes</h2>",
         svg.stacked([(n, [(s.name, s.seconds.mid) for s in c.stages]) for n, c in pairs], "s", "seconds by stage"),
         "<h2>Of it, what the board computes</h2>",
@@ -57,6 +61,9 @@ def _costs(costs: list[Cost]) -> list[str]:
         ),
         "<h2>Where the energy goes</h2>",
         svg.stacked([(n, [(s.name, s.millijoules.mid) for s in c.stages]) for n, c in pairs], "mJ", "energy by stage"),
+        svg.banded(
+            [(n, c.millijoules.low, c.millijoules.mid, c.millijoules.high) for n, c in pairs], "mJ", "energy and its bounds"
+        ),
         "<h2>Bytes the board sends</h2>",
         svg.stacked(
             [(n, [(k, v.mid) for k, v in c.bytes.up.items()]) for n, c in pairs if c.bytes], "B", "bytes by layer"
@@ -68,7 +75,12 @@ def _costs(costs: list[Cost]) -> list[str]:
             "<h2>Battery</h2>",
             svg.banded([(n, b.low, b.mid, b.high) for n, b in days], "d", "battery days"),
         ]
-    parts += ["<h2>A day of the board</h2>", _day(costs[0])]
+    parts += [
+        "<h2>One picture, step by step</h2>",
+        _picture(costs[0]),
+        "<h2>A day of the board</h2>",
+        *_day(costs[0]),
+    ]
     used = {(u.name, c.board.id): u for c in costs for u in c.used}
     rows = [
         [board, u.name, f"{_band(u.band)} {u.unit}", u.kind, u.source]
@@ -78,8 +90,18 @@ def _costs(costs: list[Cost]) -> list[str]:
     return parts
 
 
-def _day(c: Cost) -> str:
-    """Cumulative energy over a day, at even intervals."""
+def _picture(c: Cost) -> str:
+    """Power over the time of a picture, stage by stage."""
+    points, t = [(0.0, 0.0)], 0.0
+    for stage in c.stages:
+        if stage.seconds.mid > 0:
+            points.append((t, stage.millijoules.mid / stage.seconds.mid))
+            t += stage.seconds.mid
+    return svg.line([*points, (t, 0.0)], "s", "mW", f"power over one picture, {_name(c)}", steps=True)
+
+
+def _day(c: Cost) -> list[str]:
+    """When pictures are taken, and energy used since midnight."""
     work, steps = c.workload, 48
     idle = c.sleep_ma.mid * c.volts.mid / 1000
     points = []
@@ -89,7 +111,11 @@ def _day(c: Cost) -> str:
         points.append(
             (24 * i / steps, done * c.millijoules.mid / 1000 + max(0, t - done * c.seconds.mid) * idle)
         )
-    return svg.line(points, "h", "J", f"energy used over a day, {_name(c)}")
+    drawn = svg.line(points, "h", "J", f"energy used over a day, {_name(c)}")
+    if work.per_day > MANY:
+        return [f"<p>{work.per_day:,.0f} pictures, evenly.</p>", drawn]
+    taken = [24 * (k + 0.5) / work.per_day for k in range(int(work.per_day))]
+    return [svg.events(taken, 24, "h", f"pictures of a day, {_name(c)}"), drawn]
 
 
 def _ran(run: dict[str, Any]) -> str:

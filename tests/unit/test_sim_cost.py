@@ -69,6 +69,10 @@ def test_every_board_and_mode_has_a_cost_with_every_number_sourced() -> None:
             assert 0 < c.seconds.low <= c.seconds.mid <= c.seconds.high
             assert c.battery_days is not None and c.battery_days.low > 0
             assert (c.bytes is None) == (name == "nrf52840")
+            assert c.ram["core"].mid <= c.ram["total"].mid and c.ram["largest_block"].mid > 0
+            shown = c.to_json()
+            for way in ("up", "down") if c.bytes is not None else ():
+                assert set(shown["bytes"][way]) == {"payload", "mqtt", "tls", "tcp"}
             for used in c.used:
                 assert len(used.source) > 8 and used.kind and used.unit
             assert any(u.kind == "assumed" for u in c.used)
@@ -158,3 +162,41 @@ def test_no_number_of_the_model_is_without_a_reason() -> None:
     for core in tables()["cores"].values():
         assert core["source"] and core["memory_source"] and core["kind"] in ("datasheet", "assumed")
     assert (DATA / "published.toml").is_file()
+
+
+def test_modelled_beside_measured(tmp_path: Path) -> None:
+    """A file as `hw hil` writes it: its last row of a body counts, both cores are shown, another clock is allowed for."""
+    path = tmp_path / "hil.jsonl"
+    assert validate.measured(HW, path) == []
+    board = {
+        "body": "shelf-c3",
+        "board": "esp32-c3",
+        "mhz": 80,
+        "run": "2026",
+        "firmware_sha256": "00",
+        "n": 3,
+    }
+    rows = [
+        board | {"metric": "rlwe polynomial", "median": 999.0, "spread": 1.0},
+        board | {"metric": "rlwe polynomial", "median": 12.0, "spread": 1.0},
+        board | {"metric": "rlwe heap", "median": 1e4, "spread": 0.0},
+        {"body": "qemu-rv32", "board": "rv32imc", "mhz": None, "metric": "aes instructions", "median": 5.0, "spread": 0.0},
+        {"body": "unix", "board": "linux", "mhz": None, "metric": "rlwe polynomial", "median": 1.0, "spread": 0.0},
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    got = validate.measured(HW, path)
+    assert [(r["body"], r["what"]) for r in got] == [
+        ("qemu-rv32", "aes instructions of a polynomial"),
+        ("shelf-c3", "rlwe polynomial, C core"),
+        ("shelf-c3", "rlwe polynomial, viper"),
+    ]
+    native, viper = got[1:]
+    counts = tables()["classes"]["rv32imc"]["modes"]["rlwe"]["stages"].values()
+    assert native["modelled"]["mid"] == pytest.approx(
+        sum(cycles("rv32imc", c).mid for c in counts) / 80e3, rel=1e-4
+    )
+    assert viper["modelled"]["mid"] > 5 * native["modelled"]["mid"] and native["measured"] == 12
+    assert native["error"] == pytest.approx(native["modelled"]["mid"] / 12 - 1, abs=1e-4)
+    path.write_text("no metric\n")
+    with pytest.raises(CostError, match="line 1"):
+        validate.measured(HW, path)
