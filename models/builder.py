@@ -70,19 +70,20 @@ class Builder:
 
 
 REMEDIES = {
-    "use ReLU instead and train again": "SELU selu CELU celu GLU glu LogSigmoid Softsign Hardshrink Softshrink clamp clip exp sqrt",
+    "use ReLU instead and train again": "GLU glu Softsign softsign Hardshrink Softshrink clamp clip exp sqrt",
     "use BatchNorm2d instead and train again": "GroupNorm group_norm LayerNorm layer_norm InstanceNorm2d instance_norm "
     "LocalResponseNorm local_response_norm",
     "return the logits and choose --reveal probabilities": "Softmax softmax LogSoftmax log_softmax",
     "use a stride or a pool, or a convolution of known size": "Upsample interpolate ConvTranspose2d conv_transpose2d "
-    "PixelShuffle pixel_shuffle",
-    "multiply by constants only": "mul matmul bmm einsum scaled_dot_product_attention MultiheadAttention",
+    "upsample_nearest2d",
+    "multiply by constants only, leave squeeze-and-excitation, gates and attention out and train again": "mul matmul "
+    "bmm einsum scaled_dot_product_attention MultiheadAttention",
 }
 MONOTONIC_HEADS = {"Softmax", "softmax", "LogSoftmax", "log_softmax"}
 SUPPORTED = (
     "Conv2d, Linear, BatchNorm, ReLU, ReLU6, Hardtanh, LeakyReLU, Tanh, Sigmoid, Hardsigmoid, SiLU, GELU, Hardswish, Mish, ELU, "
-    "Softplus, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, mean over space, Flatten, view, Dropout, "
-    "Identity, addition, concatenation, scaling by constants"
+    "Softplus, SELU, CELU, PReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, mean over space, Flatten, view, Dropout, "
+    "Identity, addition, concatenation, slices, permute, zero padding, scaling by constants"
 )
 
 

@@ -132,14 +132,12 @@ def compile_model(
         raise CompileError(f"m must be 8 to 16 or auto, not {m}")
     if storage not in STORAGES:
         raise CompileError(f"storage {storage!r}: use {' or '.join(STORAGES)}")
-    traced = trace(module, (channels, height, width), means, stds)
+    traced, reference = _read(module, (channels, height, width), means, stds, pictures)
     if traced.heads and reveal == "logits":
         raise CompileError(
             f"the network ends in a {traced.heads[0]}: reveal probabilities, or return the logits"
         )
-    reference = fold.reference(traced.graph)
     stored = _single(reference)
-    _check_reference(module, traced, stored, pictures)
     graph = fold.integer_form(reference)
     seen = _extremes(_single(graph), pictures)
     floats = floatnet.forward(stored, pictures[:SIMULATED])
@@ -275,8 +273,43 @@ def _extremes(graph: FloatGraph, pictures: np.ndarray) -> dict[str, float]:
     return seen
 
 
-def _check_reference(module: nn.Module, traced: Traced, graph: FloatGraph, pictures: np.ndarray) -> None:
-    """The graph read from the module must give the module's own logits; the module is left in its mode."""
+def _read(
+    module: nn.Module,
+    shape: tuple[int, int, int],
+    means: tuple[float, ...],
+    stds: tuple[float, ...],
+    pictures: np.ndarray,
+) -> tuple[Traced, FloatGraph]:
+    """The graph read from the module and its reference form, which must give the module's own logits.
+
+    Symbolic tracing first; where that reads another function, torch.export.
+    """
+    gap = math.inf
+    for exported in (False, True):
+        try:
+            traced = trace(module, shape, means, stds, exported)
+            reference = fold.reference(traced.graph)
+        except CompileError:
+            if exported:
+                break
+            raise
+        apart = _gap(module, traced, _single(reference), pictures)
+        if apart <= 1e-3:
+            return traced, reference
+        gap = min(gap, apart)
+        if isinstance(module, torch.fx.GraphModule):
+            break
+    raise CompileError(
+        f"the compiled graph gives other logits than the module (by {gap:.3g} of their size): it does something the "
+        "compiler does not see (state, randomness, code outside forward); simplify its forward"
+    )
+
+
+def _gap(module: nn.Module, traced: Traced, graph: FloatGraph, pictures: np.ndarray) -> float:
+    """Greatest difference between the logits of graph and module, over 1 + the greatest logit; inf where one is no number.
+
+    The module is left in its mode.
+    """
     count = traced.batch * max(1, 16 // traced.batch)
     some = pictures[np.arange(count) % len(pictures)]
     mean = torch.tensor(graph.mean, dtype=torch.float32).view(1, -1, 1, 1)
@@ -288,12 +321,8 @@ def _check_reference(module: nn.Module, traced: Traced, graph: FloatGraph, pictu
         ours = ours.log_softmax(1) if "log" in head.lower() else ours.softmax(1)
     with torch.no_grad():
         theirs = torch.cat([_only(net(part)) for part in x.split(traced.batch)])
-    gap = float((ours - theirs).abs().max())
-    if not gap <= 1e-3 * (1 + float(theirs.abs().max())):
-        raise CompileError(
-            f"the compiled graph gives other logits than the module (by {gap:.3g}): it does something the compiler "
-            "does not see (state, randomness, code outside forward); simplify its forward"
-        )
+    gap = float((ours - theirs).abs().max()) / (1 + float(theirs.abs().max()))
+    return gap if math.isfinite(gap) else math.inf
 
 
 def _only(result: Any) -> torch.Tensor:

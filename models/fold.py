@@ -10,7 +10,7 @@ throughout.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 
@@ -144,6 +144,13 @@ def _simplify(r: Rewriter, op: FloatOp) -> bool:
         if made.op == "reshape":
             r.rename_input(op, made.out, made.inputs[0])
             return True
+        if made.op == "permute" and len(r.consumers(made.out)) == 1:
+            r.swap(op, replace(made, out=op.out, shape=op.shape))
+            r.ops = [o for o in r.ops if o is not made]
+            return True
+    if op.op == "permute" and made.op == "reshape":
+        r.rename_input(op, made.out, made.inputs[0])
+        return True
     if op.op == "relu" and (
         made.op == "relu" or (made.op == "max_pool" and r.producer(made.inputs[0]).op == "relu")
     ):
@@ -338,6 +345,10 @@ def _push(r: Rewriter, a: FloatOp, k: FloatOp) -> bool:
     past: tuple[np.ndarray, np.ndarray] | None = None
     if k.op == "reshape":
         past = tuple(np.broadcast_to(v, shape).reshape(k.shape) for v in (factor, offset))  # type: ignore[assignment]
+    elif k.op in ("slice", "permute"):
+        move: Callable[..., np.ndarray] = kernels.slices if k.op == "slice" else kernels.permute
+        whole = (np.broadcast_to(v, shape)[None] for v in (factor, offset))
+        past = tuple(move(v, *k.attrs.values(), k.shape)[0] for v in whole)
     elif k.op == "avg_pool" and f is not None:
         full = np.ascontiguousarray(np.broadcast_to(offset, shape))[None]
         pooled = kernels.sum_pool(full, k.attrs["kernel"], k.attrs["stride"], k.attrs["padding"])[0]

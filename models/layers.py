@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from blindsight.nn.floatnet import FloatOp
+
 from .builder import Builder, Sym, constant, conv_padding, operand, pair, picture, refuse, window_size
 
 
@@ -125,11 +127,19 @@ def relu(b: Builder, x: Sym) -> Sym:
 
 
 def clamp(b: Builder, x: Sym, min: Any = None, max: Any = None) -> Sym:
-    if min == 0 and max is None:
-        return relu(b, x)
-    if not isinstance(min, int | float) or not isinstance(max, int | float) or not min < max:
-        raise refuse(f"operation {b.place!r} (clamp, other than min=0 or two numbers)", "clamp")
-    return b.emit("clip", [x], x.shape, {"low": float(min), "high": float(max)})
+    low, high = (None if v is None else constant(b, v) for v in (min, max))
+    if any(v is not None and v.size != 1 for v in (low, high)):
+        raise refuse(f"operation {b.place!r} (bounds that differ between elements)", "clamp")
+    min, max = (None if v is None else float(v.reshape(())) for v in (low, high))
+    if min is not None and max is not None:
+        if not min < max:
+            raise b.fail(f"a clamp between {min} and {max}: the lower bound must be the smaller")
+        return b.emit("clip", [x], x.shape, {"low": float(min), "high": float(max)})
+    if min is not None:
+        return relu(b, x) if min == 0 else affine(b, relu(b, affine(b, x, 1.0, -min)), 1.0, min)
+    if max is None:
+        return x
+    return affine(b, relu(b, affine(b, x, -1.0, max)), -1.0, max)
 
 
 def hardtanh(b: Builder, x: Sym, min_val: float = -1.0, max_val: float = 1.0) -> Sym:
@@ -138,32 +148,61 @@ def hardtanh(b: Builder, x: Sym, min_val: float = -1.0, max_val: float = 1.0) ->
 
 def leaky_relu(b: Builder, x: Sym, negative_slope: float = 0.01) -> Sym:
     if not 0 <= negative_slope <= 1:
-        raise b.fail(f"a leaky ReLU of slope {negative_slope}: it must be 0 to 1")
+        return _two_slopes(b, x, np.asarray(float(negative_slope)))
     return b.emit("leaky_relu", [x], x.shape, {"slope": float(negative_slope)})
 
 
 def prelu(b: Builder, x: Sym, weight: Tensor) -> Sym:
+    """A slope is a weight: only one that all channels share, as a leaky ReLU's, stands in the plan."""
     slope = constant(b, weight).reshape(-1)
-    if len(set(slope.tolist())) != 1:
-        raise b.fail("a PReLU with a slope for each channel: use nn.PReLU() with one, or LeakyReLU")
-    return leaky_relu(b, x, float(slope[0]))
+    if len(set(slope.tolist())) == 1:
+        return leaky_relu(b, x, float(slope[0]))
+    return _two_slopes(b, x, slope)
 
 
-def smooth(name: str) -> Callable[..., Sym]:
-    """The handler of a function of `mpc.smooth`; `plain` are the only values its options may have."""
-    plain = {"alpha": 1, "beta": 1, "threshold": 20, "approximate": "none"}
-
-    def handler(b: Builder, x: Sym, *args: Any, **options: Any) -> Sym:
-        given = {**dict(zip(OPTIONS.get(name, ()), args, strict=False)), **options}
-        odd = {k: v for k, v in given.items() if v != plain.get(k) and k != "scale" and k != "input_scale"}
-        if odd or any(given.get(k, 1) != 1 for k in ("scale", "input_scale")):
-            raise b.fail(f"{name} with {', '.join(f'{k}={v}' for k, v in odd.items())}: use its defaults")
-        return b.emit("smooth", [x], x.shape, {"function": name})
-
-    return handler
+def _two_slopes(b: Builder, x: Sym, slope: np.ndarray) -> Sym:
+    """slope x + (1 - slope) max(x, 0), the two products linear layers of the network's own."""
+    return add(b, affine(b, x, slope, 0.0), affine(b, relu(b, x), 1 - slope, 0.0))
 
 
-OPTIONS = {"elu": ("alpha", "scale", "input_scale"), "softplus": ("beta", "threshold")}  # as aten orders them
+def function(name: str) -> Callable[[Builder, Sym], Sym]:
+    """The handler of a function of `mpc.smooth` that takes no options."""
+    return lambda b, x: b.emit("smooth", [x], x.shape, {"function": name})
+
+
+def gelu(b: Builder, x: Sym, approximate: str = "none") -> Sym:
+    return function("gelu_tanh" if approximate == "tanh" else "gelu")(b, x)
+
+
+def elu(b: Builder, x: Sym, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Sym:
+    """scale (x or alpha (e^(input_scale x) - 1)); SELU and CELU are of this form."""
+    inner = x if input_scale == 1 else affine(b, x, input_scale, 0.0)
+    curve = function("elu")(b, inner)
+    if alpha * input_scale == 1 == scale * alpha:
+        return curve
+    bent = affine(b, curve, scale * alpha, 0.0)
+    rest = scale * (1 - alpha * input_scale)
+    return bent if abs(rest) < 1e-9 else add(b, bent, affine(b, relu(b, x), rest, 0.0))
+
+
+def selu(b: Builder, x: Sym) -> Sym:
+    return elu(b, x, 1.6732632423543772, 1.0507009873554805)
+
+
+def celu(b: Builder, x: Sym, alpha: float = 1.0) -> Sym:
+    return elu(b, x, alpha, 1.0, 1 / alpha)
+
+
+def softplus(b: Builder, x: Sym, beta: float = 1.0, threshold: float = 20.0) -> Sym:
+    if threshold < 10:
+        raise b.fail(f"softplus with threshold={threshold}: use its default, 20")
+    if beta == 1:
+        return function("softplus")(b, x)
+    return affine(b, function("softplus")(b, affine(b, x, beta, 0.0)), 1 / beta, 0.0)
+
+
+def log_sigmoid(b: Builder, x: Sym) -> Sym:
+    return affine(b, function("softplus")(b, affine(b, x, -1.0, 0.0)), -1.0, 0.0)
 
 
 def maximum(b: Builder, x: Any, y: Any) -> Sym:
@@ -190,9 +229,51 @@ def rsub(b: Builder, x: Any, y: Any, alpha: float = 1) -> Sym:
 
 def mul(b: Builder, x: Any, y: Any) -> Sym:
     if isinstance(x, Sym) and isinstance(y, Sym):
-        raise refuse(f"operation {b.place!r} (the product of two activations)", "mul")
+        gated = _gate(b, x, y) or _gate(b, y, x)
+        if gated is None:
+            raise refuse(f"operation {b.place!r} (the product of two activations)", "mul")
+        return gated
     s, c = (x, y) if isinstance(x, Sym) else (y, x)
     return affine(b, s, operand(b, s, c), 0.0)
+
+
+def _gate(b: Builder, x: Sym, gate: Sym) -> Sym | None:
+    """x times a function of x that spells a known one: SiLU (also of a scaled argument), Hardswish, Mish."""
+    outer, made = _scalar(b, gate.name)
+    if made.op == "clip" and made.attrs == {"low": 0.0, "high": 6.0}:
+        inner, source = _scalar(b, made.inputs[0])
+        if source.out == x.name and inner == (1.0, 3.0) and outer[1] == 0:
+            return affine(b, function("hardswish")(b, x), 6 * outer[0], 0.0)
+        return None
+    if made.op != "smooth" or outer != (1.0, 0.0):
+        return None
+    inner, source = _scalar(b, made.inputs[0])
+    if made.attrs["function"] == "sigmoid" and source.out == x.name and inner[0] > 0 and inner[1] == 0:
+        scaled = x if inner[0] == 1 else affine(b, x, inner[0], 0.0)
+        return affine(b, function("silu")(b, scaled), 1 / inner[0], 0.0)
+    if made.attrs["function"] == "hardsigmoid" and source.out == x.name and inner == (1.0, 0.0):
+        return function("hardswish")(b, x)
+    softplus_of_x = source.attrs.get("function") == "softplus" and source.inputs == (x.name,)
+    if made.attrs["function"] == "tanh" and softplus_of_x and inner == (1.0, 0.0):
+        return function("mish")(b, x)
+    return None
+
+
+def _scalar(b: Builder, name: str) -> tuple[tuple[float, float], FloatOp]:
+    """(factor, offset) of the affines of plain numbers that end in this tensor, and the operation before them."""
+    factor, offset = 1.0, 0.0
+    op = next(o for o in b.ops if o.out == name)
+    while op.op == "affine" and all(b.arrays[op.tensors[k]].size == 1 for k in ("factor", "offset")):
+        own, shift = (float(b.arrays[op.tensors[k]].reshape(())) for k in ("factor", "offset"))
+        factor, offset = factor * own, factor * shift + offset
+        op = next(o for o in b.ops if o.out == op.inputs[0])
+    return (factor, offset), op
+
+
+def matmul(b: Builder, x: Any, weight: Any) -> Sym:
+    if not isinstance(x, Sym) or isinstance(weight, Sym) or weight.ndim != 2:
+        raise refuse(f"operation {b.place!r} (a matrix product of activations)", "matmul")
+    return linear(b, x, weight.t())
 
 
 def div(b: Builder, x: Any, y: Any) -> Sym:

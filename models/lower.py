@@ -469,6 +469,19 @@ class Lowering:
         interval = Interval(x.interval.low.reshape(op.shape), x.interval.high.reshape(op.shape))
         self.put(op.out, replace(x, name=op.out, shape=op.shape, interval=interval))
 
+    def move(self, op: FloatOp) -> None:
+        """slice and permute: elements move, and zeros may come in."""
+        x = self.values[op.inputs[0]]
+        if len(op.shape) > 3:
+            raise CompileError(
+                f"layer {op.out!r}: shape {list(op.shape)} is not a picture's: reshape it right after"
+            )
+        kind, kernel = (plan.Slice, kernels.slices) if op.op == "slice" else (plan.Permute, kernels.permute)
+        self.ops.append(kind(out=op.out, inputs=(x.name,), shape=op.shape, scale=x.scale, **op.attrs))
+        first, second = op.attrs.values()
+        low, high = (kernel(v[None], first, second, op.shape)[0] for v in (x.interval.low, x.interval.high))
+        self.put(op.out, replace(x, name=op.out, shape=op.shape, interval=Interval(low, high), source=None))
+
 
 HANDLERS: dict[str, Callable[[Lowering, FloatOp], None]] = {
     "input": Lowering.input,
@@ -483,6 +496,8 @@ HANDLERS: dict[str, Callable[[Lowering, FloatOp], None]] = {
     "add": Lowering.join,
     "concat": Lowering.join,
     "reshape": Lowering.reshape,
+    "slice": Lowering.move,
+    "permute": Lowering.move,
 }
 
 

@@ -1,4 +1,4 @@
-"""Pools, means over space, and the operations that only move elements: one small function a kind."""
+"""Pools and means over space: one small function a kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from .builder import (
     Builder,
@@ -17,11 +16,9 @@ from .builder import (
     pair,
     picture,
     pool_window,
-    refuse,
-    window_size,
 )
-
-# --- pools ---
+from .layers import affine
+from .moves import view
 
 
 def max_pool2d(
@@ -79,101 +76,35 @@ def adaptive_max_pool2d(b: Builder, x: Sym, output_size: Any, return_indices: bo
 
 
 def mean(b: Builder, x: Sym, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Sym:
+    dims = _over_space(b, x, dim, "mean")
+    rank, kept = len(x.shape), _left(x, dims, keepdim)
+    if rank == 3:  # rows or columns alone, after a first mean
+        x, dims = view(b, x, [*x.shape[:2], 1, x.shape[2]]), [3]
+    pooled = avg_pool2d(b, x, tuple(x.shape[d] if d in dims else 1 for d in (2, 3)))
+    return view(b, pooled, kept)
+
+
+def total(b: Builder, x: Sym, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Sym:
+    count = math.prod(x.shape[d] for d in _over_space(b, x, dim, "sum"))
+    return affine(b, mean(b, x, dim, keepdim), float(count), 0.0)
+
+
+def amax(b: Builder, x: Sym, dim: Any = None, keepdim: bool = False) -> Sym:
+    dims = _over_space(b, x, dim, "maximum")
+    if len(x.shape) != 4:
+        raise b.fail("a maximum over part of a picture: take it over both, dim=(2, 3)")
+    pooled = max_pool2d(b, x, tuple(x.shape[d] if d in dims else 1 for d in (2, 3)))
+    return view(b, pooled, _left(x, dims, keepdim))
+
+
+def _over_space(b: Builder, x: Sym, dim: Any, what: str) -> list[int]:
     rank = len(x.shape)
     dims = sorted({d % rank for d in ([dim] if isinstance(dim, int) else dim or ())})
     if rank not in (3, 4) or not dims or dims[0] < 2:
-        raise b.fail(f"a mean over dimensions {dim}: only the mean over space, dim=(2, 3), is supported")
+        raise b.fail(f"a {what} over dimensions {dim}: only that over space, dim=(2, 3), is supported")
+    return dims
+
+
+def _left(x: Sym, dims: Sequence[int], keepdim: bool) -> list[int]:
     kept = [1 if d in dims else n for d, n in enumerate(x.shape)]
-    left = kept if keepdim else [n for d, n in enumerate(kept) if d not in dims]
-    if rank == 3:  # rows or columns alone, after a first mean
-        x = view(b, x, [*x.shape[:2], 1, x.shape[2]])
-        dims = [3]
-    pooled = avg_pool2d(b, x, tuple(x.shape[d] if d in dims else 1 for d in (2, 3)))
-    return view(b, pooled, left)
-
-
-# --- shapes ---
-
-
-def view(b: Builder, x: Sym, *shape: Any) -> Sym:
-    sizes = (
-        list(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list | torch.Size) else list(shape)
-    )
-    total = math.prod(x.shape)
-    if sizes.count(-1) == 1:
-        known = math.prod(n for n in sizes if n != -1)
-        sizes[sizes.index(-1)] = total // known if known else 0
-    if math.prod(sizes) != total or not sizes or sizes[0] != b.batch:
-        raise b.fail(
-            f"reshapes {['N', *x.shape[1:]]} across the batch: use flatten(1) or view(x.size(0), -1)"
-        )
-    return x if tuple(sizes) == x.shape else b.emit("reshape", [x], sizes)
-
-
-def flatten(b: Builder, x: Sym, start_dim: int = 0, end_dim: int = -1) -> Sym:
-    first, last = start_dim % len(x.shape), end_dim % len(x.shape)
-    return view(b, x, [*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]])
-
-
-def squeeze(b: Builder, x: Sym, dim: Any = None) -> Sym:
-    dims = (
-        range(1, len(x.shape))
-        if dim is None
-        else [d % len(x.shape) for d in ([dim] if isinstance(dim, int) else dim)]
-    )
-    return view(b, x, [n for d, n in enumerate(x.shape) if n != 1 or d not in dims])
-
-
-def unsqueeze(b: Builder, x: Sym, dim: int) -> Sym:
-    sizes = list(x.shape)
-    sizes.insert(dim % (len(sizes) + 1), 1)
-    return view(b, x, sizes)
-
-
-def cat(b: Builder, tensors: Sequence[Sym], dim: int = 0) -> Sym:
-    if not all(isinstance(t, Sym) for t in tensors):
-        raise b.fail("concatenates a constant: concatenate activations only")
-    rest = {t.shape[2:] for t in tensors}
-    if dim % len(tensors[0].shape) != 1 or len(rest) != 1:
-        raise b.fail(f"concatenates along dimension {dim}: only along the channels, dim=1, of equal pictures")
-    return b.emit("concat", tensors, (b.batch, sum(t.shape[1] for t in tensors), *rest.pop()))
-
-
-def identity(b: Builder, x: Sym, *_: Any, **__: Any) -> Sym:
-    return x
-
-
-def dropout(b: Builder, x: Sym, p: float = 0.5, training: bool = True) -> Sym:
-    if training and p > 0:
-        raise b.fail("a dropout that is active in evaluation: pass training=self.training")
-    return x
-
-
-def pad(b: Builder, x: Sym, pads: Sequence[int], mode: Any = "constant", value: float | None = None) -> Sym:
-    if not isinstance(mode, str):  # constant_pad_nd(x, pads, value)
-        mode, value = "constant", mode
-    if mode != "constant" or value not in (None, 0) or len(pads) > 4 or min(pads) < 0:
-        raise b.fail("only zero padding of the picture is supported: use padding_mode='zeros'")
-    left, right, top, bottom = (*pads, 0, 0)[:4]
-    attrs = {"kernel": (1, 1), "stride": (1, 1), "padding": (top, left, bottom, right), "divisor": 1}
-    return b.emit("avg_pool", [x], (*x.shape[:2], *window_size(b, x, attrs)), attrs)
-
-
-def getitem(b: Builder, x: Any, index: Any) -> Any:
-    if isinstance(x, Sym):
-        raise refuse(f"operation {b.place!r} (a slice of an activation)", "getitem")
-    return x[index]
-
-
-def size(b: Builder, x: Sym, dim: int | None = None) -> Any:
-    return x.shape if dim is None else x.shape[dim]
-
-
-def attribute(b: Builder, x: Sym, name: str) -> Any:
-    if name == "shape":
-        return x.shape
-    if name == "ndim":
-        return len(x.shape)
-    if name in ("dtype", "device"):
-        return {"dtype": torch.float32, "device": torch.device("cpu")}[name]
-    raise b.fail(f"reads the attribute {name!r} of an activation: leave that out")
+    return kept if keepdim else [n for d, n in enumerate(kept) if d not in dims]

@@ -1,6 +1,6 @@
 """The two tables of the front end: `MODULES` maps layer classes, `FUNCTIONS` names of functions and methods, to handlers.
 
-To support another layer: write its handler (`layers`, `pools`) and list it here.
+To support another layer: write its handler (`layers`, `pools`, `moves`) and list it here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from . import layers, pools
+from . import layers, moves, pools
 from .builder import Builder, Sym
 
 
@@ -37,20 +37,19 @@ def _max_module(b: Builder, m: nn.MaxPool2d, x: Sym) -> Sym:
 
 
 def _unflatten_module(b: Builder, m: nn.Unflatten, x: Sym) -> Sym:
-    return pools.view(b, x, [*x.shape[: m.dim], *m.unflattened_size, *x.shape[m.dim + 1 :]])
+    return moves.view(b, x, [*x.shape[: m.dim], *m.unflattened_size, *x.shape[m.dim + 1 :]])
 
 
-def _gelu_module(b: Builder, m: nn.GELU, x: Sym) -> Sym:
-    return layers.smooth("gelu")(b, x, approximate=m.approximate)
-
-
-SMOOTH: dict[type[nn.Module], Callable[..., Sym]] = {
-    kind: lambda b, _, x, name=name: layers.smooth(name)(b, x)
-    for kind, name in (
-        (nn.Tanh, "tanh"), (nn.Sigmoid, "sigmoid"), (nn.Hardsigmoid, "hardsigmoid"), (nn.SiLU, "silu"),
-        (nn.Hardswish, "hardswish"), (nn.Mish, "mish"),
-    )
+PLAIN: dict[type[nn.Module], str] = {
+    nn.Tanh: "tanh", nn.Sigmoid: "sigmoid", nn.Hardsigmoid: "hardsigmoid", nn.SiLU: "silu",
+    nn.Hardswish: "hardswish", nn.Mish: "mish",
 }  # fmt: skip
+
+
+def _plain_module(name: str) -> Callable[..., Sym]:
+    return lambda b, _, x: layers.function(name)(b, x)
+
+
 MODULES: dict[type[nn.Module], Callable[..., Sym]] = {
     nn.Conv2d: _conv_module,
     nn.Linear: lambda b, m, x: layers.linear(b, x, m.weight, m.bias),
@@ -61,16 +60,22 @@ MODULES: dict[type[nn.Module], Callable[..., Sym]] = {
     nn.Hardtanh: lambda b, m, x: layers.clamp(b, x, m.min_val, m.max_val),
     nn.LeakyReLU: lambda b, m, x: layers.leaky_relu(b, x, m.negative_slope),
     nn.PReLU: lambda b, m, x: layers.prelu(b, x, m.weight),
-    nn.GELU: _gelu_module,
-    nn.ELU: lambda b, m, x: layers.smooth("elu")(b, x, alpha=m.alpha),
-    nn.Softplus: lambda b, m, x: layers.smooth("softplus")(b, x, beta=m.beta, threshold=m.threshold),
-    **SMOOTH,
+    nn.GELU: lambda b, m, x: layers.gelu(b, x, m.approximate),
+    nn.ELU: lambda b, m, x: layers.elu(b, x, m.alpha),
+    nn.SELU: lambda b, _, x: layers.selu(b, x),
+    nn.CELU: lambda b, m, x: layers.celu(b, x, m.alpha),
+    nn.Softplus: lambda b, m, x: layers.softplus(b, x, m.beta, m.threshold),
+    nn.LogSigmoid: lambda b, _, x: layers.log_sigmoid(b, x),
+    **{kind: _plain_module(name) for kind, name in PLAIN.items()},
     nn.MaxPool2d: _max_module,
     nn.AvgPool2d: _avg_module,
     nn.AdaptiveAvgPool2d: lambda b, m, x: pools.adaptive_avg_pool2d(b, x, m.output_size),
     nn.AdaptiveMaxPool2d: lambda b, m, x: pools.adaptive_max_pool2d(b, x, m.output_size, m.return_indices),
-    nn.ZeroPad2d: lambda b, m, x: pools.pad(b, x, m.padding),
-    nn.Flatten: lambda b, m, x: pools.flatten(b, x, m.start_dim, m.end_dim),
+    nn.ZeroPad2d: lambda b, m, x: moves.pad(b, x, m.padding),
+    nn.ChannelShuffle: lambda b, m, x: moves.channel_shuffle(b, x, m.groups),
+    nn.PixelUnshuffle: lambda b, m, x: moves.pixel_unshuffle(b, x, m.downscale_factor),
+    nn.PixelShuffle: lambda b, m, x: moves.pixel_shuffle(b, x, m.upscale_factor),
+    nn.Flatten: lambda b, m, x: moves.flatten(b, x, m.start_dim, m.end_dim),
     nn.Unflatten: _unflatten_module,
     **dict.fromkeys(
         (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout), lambda _, __, x: x
@@ -89,6 +94,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "relu": layers.relu,
     "clamp": layers.clamp,
     "clamp_min": layers.clamp,
+    "clamp_max": lambda b, x, max: layers.clamp(b, x, None, max),
     "clip": layers.clamp,
     "threshold": lambda b, x, threshold, value: layers.clamp(b, x, threshold if threshold == value else None),
     "maximum": layers.maximum,
@@ -96,37 +102,52 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "hardtanh": layers.hardtanh,
     "leaky_relu": layers.leaky_relu,
     "prelu": layers.prelu,
-    **{
-        name: layers.smooth(name)
-        for name in ("tanh", "sigmoid", "hardsigmoid", "silu", "gelu", "hardswish", "mish", "elu", "softplus")
-    },
+    **{name: layers.function(name) for name in PLAIN.values()},
+    "gelu": layers.gelu,
+    "elu": layers.elu,
+    "selu": layers.selu,
+    "celu": layers.celu,
+    "softplus": layers.softplus,
+    **dict.fromkeys(("logsigmoid", "log_sigmoid", "log_sigmoid_forward"), layers.log_sigmoid),
     **dict.fromkeys(("add", "iadd", "radd"), layers.add),
     **dict.fromkeys(("sub", "isub", "subtract"), layers.sub),
     "rsub": layers.rsub,
     **dict.fromkeys(("mul", "imul", "multiply"), layers.mul),
     **dict.fromkeys(("div", "truediv", "itruediv", "divide", "true_divide"), layers.div),
     **dict.fromkeys(("neg", "negative"), layers.neg),
+    **dict.fromkeys(("matmul", "mm"), layers.matmul),
     "max_pool2d": pools.max_pool2d,
     "max_pool2d_with_indices": lambda b, *a, **k: (pools.max_pool2d(b, *a, **k),),
     "avg_pool2d": pools.avg_pool2d,
     "adaptive_avg_pool2d": pools.adaptive_avg_pool2d,
     "adaptive_max_pool2d": pools.adaptive_max_pool2d,
     "mean": pools.mean,
-    **dict.fromkeys(("view", "reshape", "unsafe_view"), pools.view),
-    "flatten": pools.flatten,
-    "squeeze": pools.squeeze,
-    "unsqueeze": pools.unsqueeze,
-    **dict.fromkeys(("cat", "concat", "concatenate"), pools.cat),
+    "sum": pools.total,
+    "amax": pools.amax,
+    **dict.fromkeys(("view", "reshape", "unsafe_view"), moves.view),
+    "flatten": moves.flatten,
+    "squeeze": moves.squeeze,
+    "unsqueeze": moves.unsqueeze,
+    **dict.fromkeys(("cat", "concat", "concatenate"), moves.cat),
     **dict.fromkeys(
         ("contiguous", "clone", "detach", "to", "float", "alias", "type_as", "lift_fresh_copy"),
-        pools.identity,
+        moves.identity,
     ),
-    **dict.fromkeys(("dropout", "dropout2d", "feature_dropout", "alpha_dropout"), pools.dropout),
-    **dict.fromkeys(("pad", "constant_pad_nd"), pools.pad),
-    "getitem": pools.getitem,
-    "size": pools.size,
-    "sym_size": pools.size,
+    **dict.fromkeys(("dropout", "dropout2d", "feature_dropout", "alpha_dropout"), moves.dropout),
+    **dict.fromkeys(("pad", "constant_pad_nd"), moves.pad),
+    "getitem": moves.getitem,
+    "slice": moves.slice_tensor,
+    "narrow": moves.narrow,
+    "chunk": moves.chunk,
+    **dict.fromkeys(("split", "split_with_sizes", "tensor_split"), moves.split),
+    "permute": moves.permute,
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims"), moves.transpose),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), moves.channel_shuffle),
+    "pixel_unshuffle": moves.pixel_unshuffle,
+    "pixel_shuffle": moves.pixel_shuffle,
+    "size": moves.size,
+    "sym_size": moves.size,
     "dim": lambda b, x: len(x.shape),
-    "getattr": pools.attribute,
+    "getattr": moves.attribute,
     "assert_tensor_metadata": lambda *_, **__: None,
 }

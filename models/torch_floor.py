@@ -45,11 +45,32 @@ SMOOTH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "hardsigmoid": F.hardsigmoid,
     "silu": F.silu,
     "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "hardswish": F.hardswish,
     "mish": F.mish,
     "elu": F.elu,
     "softplus": F.softplus,
 }
+
+
+def _slice(op: FloatOp, x: list[torch.Tensor], _: Array) -> torch.Tensor:
+    y = x[0]
+    for axis, (start, step, count) in enumerate(
+        zip(op.attrs["start"], op.attrs["step"], op.shape, strict=True), 1
+    ):
+        n = y.shape[axis]
+        index = start + step * torch.arange(count)
+        inside = (index >= 0) & (index < n)
+        y = y.index_select(axis, index.clamp(0, n - 1))
+        y = y * inside.to(y.dtype).view(-1, *(1,) * (y.ndim - 1 - axis))
+    return y
+
+
+def _permute(op: FloatOp, x: list[torch.Tensor], _: Array) -> torch.Tensor:
+    y = x[0].reshape(len(x[0]), *op.attrs["view"])
+    return y.permute(0, *(1 + a for a in op.attrs["axes"])).reshape(len(y), *op.shape)
+
+
 KERNELS: dict[str, Kernel] = {
     "conv2d": _conv2d,
     "linear": lambda op, x, array: F.linear(x[0], array("weight"), array("bias")),
@@ -63,6 +84,8 @@ KERNELS: dict[str, Kernel] = {
     "add": lambda op, x, array: sum(x[1:], start=x[0]),
     "concat": lambda op, x, array: torch.cat(x, dim=1),
     "reshape": lambda op, x, array: x[0].reshape(len(x[0]), *op.shape),
+    "slice": _slice,
+    "permute": _permute,
 }
 
 

@@ -35,17 +35,22 @@ class Traced:
 
 
 def trace(
-    module: nn.Module, shape: tuple[int, int, int], mean: Sequence[float], std: Sequence[float]
+    module: nn.Module,
+    shape: tuple[int, int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    exported: bool = False,
 ) -> Traced:
     """The float graph of `module` on normalised pictures of (C, H, W) = shape; CompileError names what is
     refused.
 
+    `exported` goes by torch.export at once: it sees writes in place that symbolic tracing takes for new values.
     The graph may still hold the operations `affine` and `spatial`, which `fold` removes where it can.
     """
     if len(mean) != shape[0] or len(std) != shape[0] or min(std) <= 0:
         raise CompileError(f"mean and std must have {shape[0]} values, std positive (one a channel)")
     module = copy.deepcopy(module).eval().float().cpu()
-    graph_module, batch = to_graph(module, shape)
+    graph_module, batch = to_graph(module, shape, exported)
     builder = Builder(batch)
     source = builder.emit("input", (), (batch, *shape), name="input")
     result = walk(graph_module, builder, source)
@@ -57,24 +62,27 @@ def trace(
     return Traced(graph, tuple(builder.heads), batch)
 
 
-def to_graph(module: nn.Module, shape: tuple[int, int, int]) -> tuple[fx.GraphModule, int]:
+def to_graph(
+    module: nn.Module, shape: tuple[int, int, int], exported: bool = False
+) -> tuple[fx.GraphModule, int]:
     """The module as an fx graph, and the batch size its shapes were taken at."""
     if isinstance(module, fx.GraphModule):
         return module, _batch_of(module)
-    try:
-        return fx.symbolic_trace(module), 2
-    except Exception as error:  # fx raises whatever the module's own code raises on a proxy
+    why = ""
+    if not exported:
         try:
-            with torch.no_grad():
-                exported = torch.export.export(module, (torch.zeros(2, *shape),))
-            graph_module = exported.module(check_guards=False)
-        except Exception as second:
-            first = " ".join(str(second).split())[:200]
-            raise CompileError(
-                f"cannot trace {type(module).__name__} ({type(error).__name__}: {str(error).splitlines()[0][:160]}; "
-                f"torch.export: {first}): remove control flow that depends on values"
-            ) from None
-        return graph_module, 2
+            return fx.symbolic_trace(module), 2
+        except Exception as error:  # fx raises whatever the module's own code raises on a proxy
+            why = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}; "
+    try:
+        with torch.no_grad():
+            program = torch.export.export(module, (torch.zeros(2, *shape),))
+        return program.module(check_guards=False), 2
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise CompileError(
+            f"cannot trace {type(module).__name__} ({why}torch.export: {text}): remove control flow that depends on values"
+        ) from None
 
 
 def _batch_of(module: fx.GraphModule) -> int:
@@ -121,6 +129,10 @@ def walk(module: fx.GraphModule, builder: Builder, source: Sym) -> Sym:
             values[node] = _call_module(node, modules[str(node.target)], builder, args, kwargs)
         else:
             values[node] = _call_function(node, builder, args, kwargs)
+        if node.args and isinstance(node.args[0], fx.Node) and _in_place(node, modules):
+            old, new = args[0], values[node]
+            for earlier in [n for n, v in values.items() if v is old]:
+                values[earlier] = new
     raise CompileError("the network returns nothing")
 
 
@@ -184,6 +196,19 @@ def function_name(node: fx.Node) -> str:
     if name == "batch_norm" and isinstance(target, torch._ops.OpOverload | types.BuiltinFunctionType):
         name = "aten.batch_norm"  # its arguments stand in another order than those of torch.nn.functional
     return name if name.startswith("__") else name.rstrip("_").lstrip("_")
+
+
+def _in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether the operation writes its first argument: every other name of that tensor sees the result."""
+    if node.op == "call_module":
+        return bool(getattr(modules[str(node.target)], "inplace", False))
+    target: Any = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        name = str(target._schema.name)
+    else:
+        name = target if isinstance(target, str) else str(getattr(target, "__name__", target))
+    ends = name.endswith("_") and not name.endswith("__")
+    return ends or bool(node.kwargs.get("inplace")) or name in ("iadd", "isub", "imul", "itruediv")
 
 
 def _holds_symbol(value: Any) -> bool:

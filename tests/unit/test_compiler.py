@@ -51,11 +51,18 @@ def bad_weights() -> nn.Module:
 
 
 REFUSED: dict[str, tuple[nn.Module, str]] = {
-    "selu": (flat(nn.SELU()), "layer '2' (SELU)"),
+    "softsign": (flat(nn.Softsign()), "layer '2' (Softsign)"),
+    "squeeze and excitation": (
+        Function(lambda x: x * torch.sigmoid(x + 1)),
+        "leave squeeze-and-excitation, gates and attention out",
+    ),
     "exponential": (Function(torch.exp), "(exp)"),
     "group norm": (nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4)), "use BatchNorm2d"),
     "product": (Function(lambda x: x * x), "product of two activations"),
-    "slice": (Function(lambda x: x[:, :5]), "a slice of an activation"),
+    "slice of the batch": (Function(lambda x: x[0:1]), "indexes the batch"),
+    "index by a list": (Function(lambda x: x[:, [1, 2]]), "no number or slice"),
+    "batch moved": (Function(lambda x: x.transpose(0, 1)), "the batch must stay first"),
+    "split that does not add up": (Function(lambda x: x.split([3, 3], 1)[0]), "adding up"),
     "two results": (Function(lambda x: (x, x)), "one tensor"),
     "picture returned": (nn.Conv2d(1, 10, 3), "logits [N, classes]"),
     "flatten with the batch": (Function(lambda x: x.flatten()), "across the batch"),

@@ -4,7 +4,8 @@
 | --- | --- | --- | --- |
 | tanh | -5 .. 5 | -1 | 1 |
 | sigmoid, hardsigmoid | -10 .. 10, -3 .. 3 | 0 | 1 |
-| silu, gelu, hardswish, softplus, mish, elu | (-10, 10), (-5, 5), (-3, 3), (-10, 10), (-10, 10), (-10, 0) | f(low) | x - high + f(high) |
+| silu, softplus, mish | -10 .. 10 | f(low) | x - high + f(high) |
+| gelu, gelu_tanh, hardswish, elu | -5 .. 5, -5 .. 5, -3 .. 3, -10 .. 0 | f(low) | x - high + f(high) |
 | exp | -16 .. 0 | 0 | 1 |
 | reciprocal | 1/2 .. 8 | 2 | 1/8 |
 
@@ -53,12 +54,17 @@ def _gelu(x: np.ndarray) -> np.ndarray:
     return x * 0.5 * (1 + np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2)))
 
 
+def _gelu_tanh(x: np.ndarray) -> np.ndarray:
+    return x * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
 SHAPES: dict[str, Shape] = {
     "tanh": Shape(np.tanh, -5, 5),
     "sigmoid": Shape(_sigmoid, -10, 10),
     "hardsigmoid": Shape(lambda x: np.clip(x / 6 + 0.5, 0, 1), -3, 3),
     "silu": Shape(lambda x: x * _sigmoid(x), -10, 10, line=True),
     "gelu": Shape(_gelu, -5, 5, line=True),
+    "gelu_tanh": Shape(_gelu_tanh, -5, 5, line=True),
     "hardswish": Shape(lambda x: x * np.clip(x / 6 + 0.5, 0, 1), -3, 3, line=True),
     "softplus": Shape(_softplus, -10, 10, line=True),
     "mish": Shape(lambda x: x * np.tanh(_softplus(x)), -10, 10, line=True),

@@ -33,11 +33,13 @@ from .plan import (
     MaxPool,
     Op,
     Output,
+    Permute,
     Plan,
     PlanError,
     ReducedOp,
     Relu,
     Reshape,
+    Slice,
     SumPool,
     Trunc,
     WeightedOp,
@@ -212,6 +214,10 @@ def _local(op: Op, x: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([v << s for v, s in zip(x, op.shift, strict=True)], axis=1)
     if isinstance(op, Reshape | Output):
         return x[0].reshape(len(x[0]), *op.shape)
+    if isinstance(op, Slice):
+        return kernels.slices(x[0], op.start, op.step, op.shape)
+    if isinstance(op, Permute):
+        return kernels.permute(x[0], op.view, op.axes, op.shape)
     if isinstance(op, SumPool):
         return kernels.sum_pool(x[0], op.kernel, op.stride, op.padding) * op.factor
     raise PlanError(f"operation {op.out!r}: no ideal form of {op.kind}")

@@ -82,3 +82,26 @@ def exact_matmul(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
     low = np.matmul(w, (x & 0xFFFF).astype(np.float64)).astype(np.int64)
     high = np.matmul(w, ((x >> 16) & 0xFFFF).astype(np.float64)).astype(np.int64)
     return (low + (high << 16)) & 0xFFFFFFFF
+
+
+def slices(
+    x: np.ndarray, start: tuple[int, ...], step: tuple[int, ...], shape: tuple[int, ...]
+) -> np.ndarray:
+    """x (N, *in) to (N, *shape): along each axis the elements start + i * step, zero where there is none."""
+    y = np.zeros((len(x), *shape), x.dtype)
+    into, out_of = [slice(None)], [slice(None)]
+    for size, count, first, each in zip(x.shape[1:], shape, start, step, strict=True):
+        low = max(0, -(first // each))
+        high = max(low, min(count, (size - 1 - first) // each + 1))
+        into.append(slice(low, high))
+        out_of.append(slice(first + low * each, max(first + high * each, 0), each))
+    y[tuple(into)] = x[tuple(out_of)] if all(s.stop > s.start for s in into[1:]) else 0
+    return y
+
+
+def permute(
+    x: np.ndarray, view: tuple[int, ...], axes: tuple[int, ...], shape: tuple[int, ...]
+) -> np.ndarray:
+    """x (N, *in) seen as (N, *view), its axes in the order `axes`, as (N, *shape)."""
+    moved = x.reshape(len(x), *view).transpose(0, *(1 + a for a in axes))
+    return np.ascontiguousarray(moved).reshape(len(x), *shape)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from blindsight.nn.cut import MAX_USES, Block, Conv, Cut, Tiles, axes, slot_size
-from blindsight.nn.ops import Add, Concat, Op, PlanError, Reshape, SumPool, WeightedOp
+from blindsight.nn.ops import Add, Concat, Op, Permute, PlanError, Reshape, Slice, SumPool, WeightedOp
 from blindsight.nn.plan import Plan, load_plan
 from blindsight.params import CONCEALED, LINEAR, LOGITS, RingParams
 
@@ -197,7 +197,7 @@ def exposed(plan: Plan) -> set[str]:
         op: Op = plan.op(todo.pop())
         if isinstance(op, WeightedOp):
             found.add(op.out)
-        elif isinstance(op, Add | Concat | Reshape | SumPool):
+        elif isinstance(op, Add | Concat | Reshape | Slice | Permute | SumPool):
             todo += op.inputs
     return found
 

@@ -19,7 +19,7 @@ from blindsight.mpc.session import Session
 from blindsight.mpc.smooth import LeakyReLU
 from blindsight.mpc.softmax import Softmax
 from blindsight.mpc.trunc import TruncateExtend
-from blindsight.nn import linear
+from blindsight.nn import kernels, linear
 from blindsight.nn.concealed import online_wide
 from blindsight.nn.geometry import patches, window_indices
 from blindsight.nn.ops import (
@@ -32,8 +32,10 @@ from blindsight.nn.ops import (
     MaxPool,
     Op,
     Output,
+    Permute,
     PlanError,
     Relu,
+    Slice,
     SumPool,
     Trunc,
     WeightedOp,
@@ -138,6 +140,20 @@ class ReshapeStep(Local):
         return x[0]
 
 
+class SliceStep(Local):
+    op: Slice
+
+    def apply(self, x: list[np.ndarray]) -> np.ndarray:
+        return kernels.slices(x[0][None], self.op.start, self.op.step, self.op.shape)
+
+
+class PermuteStep(Local):
+    op: Permute
+
+    def apply(self, x: list[np.ndarray]) -> np.ndarray:
+        return kernels.permute(x[0][None], self.op.view, self.op.axes, self.op.shape)
+
+
 class SumPoolStep(Local):
     op: SumPool
 
@@ -238,6 +254,8 @@ STEPS: dict[str, type] = {
     "add": AddStep,
     "concat": ConcatStep,
     "reshape": ReshapeStep,
+    "slice": SliceStep,
+    "permute": PermuteStep,
     "sum_pool": SumPoolStep,
     "relu": SecureStep,
     "trunc": SecureStep,
