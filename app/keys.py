@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from blindsight.app.certificates import DAYS
 from blindsight.app.modelfile import find_model
 from blindsight.app.site import CLOUD_USER, BrokerAddress, Site, SiteError
 from blindsight.cloud.config import CloudConfig
@@ -46,6 +47,12 @@ def _set_up(keys: typer.Typer) -> None:
         accounts: Annotated[
             bool, typer.Option("--accounts", help="make broker accounts for the cloud and every device")
         ] = False,
+        certificates: Annotated[
+            bool,
+            typer.Option(
+                "--certificates", help="clients of the broker show certificates: an authority for them"
+            ),
+        ] = False,
         user: Annotated[str, typer.Option(help="the cloud's account at a broker that has one for it")] = "",
         password_file: PasswordOption = None,
         link_port: Annotated[int, typer.Option(help="port of the server link")] = 7610,
@@ -58,7 +65,9 @@ def _set_up(keys: typer.Typer) -> None:
         name, password = _credentials(user, password_file)
         if accounts and name is None:
             name, password = CLOUD_USER, place.account(CLOUD_USER)
-        place.init(BrokerAddress(broker_host, broker_port, ca, name, password), link_port)
+        if certificates and ca is None:
+            raise SiteError("--certificates goes with --broker-ca: certificates are shown over TLS")
+        place.init(BrokerAddress(broker_host, broker_port, ca, name, password, certificates), link_port)
         for name in model or []:
             place.add_model(find_model(name))
         typer.echo(
@@ -117,21 +126,44 @@ def _devices(keys: typer.Typer) -> None:
             )
         Console().print(table)
 
+    @keys.command("certificate")
+    def certificate(
+        name: str, site: SiteOption,
+        days: Annotated[int, typer.Option(min=1, help="how long it is good for")] = DAYS,
+    ) -> None:  # fmt: skip
+        """Give a device a fresh certificate for the broker; the former stays good until `keys retire`."""
+        place = Site(site)
+        register = place.register()
+        epoch = register.current(name).epoch
+        register.close()
+        made = place.certificate(name, epoch, days)
+        typer.echo(
+            f"{name}: certificate {made.serial:x} until {made.expires}; copy client.pem and client.key to the board"
+        )
+
     @keys.command("retire")
     def retire(name: str, site: SiteOption) -> None:
-        """End the draining epochs of a device: pictures under its former keys are refused from now on."""
-        register = Site(site).register()
-        count = register.retire(name)
-        register.close()
-        typer.echo(f"{name}: {count} former epochs ended")
+        """End and destroy the draining epochs of a device, and revoke its former certificates."""
+        ended, revoked = Site(site).revoke(name, former=True)
+        typer.echo(f"{name}: {ended} former epochs ended, {revoked} certificates revoked{_next(revoked)}")
 
     @keys.command("revoke")
     def revoke(name: str, site: SiteOption) -> None:
-        """End every key of a device, at once."""
+        """End and destroy every key of a device, and revoke its certificates, at once."""
+        ended, revoked = Site(site).revoke(name)
+        typer.echo(f"{name}: {ended} epochs ended, {revoked} certificates revoked{_next(True)}")
+
+    @keys.command("master")
+    def master(site: SiteOption) -> None:
+        """Change the helper's master: the keys stay, stored under a new one; the former opens nothing any more."""
         register = Site(site).register()
-        count = register.revoke(name)
+        count = register.change_master()
         register.close()
-        typer.echo(f"{name}: {count} epochs ended; remove its broker account too")
+        typer.echo(f"{count} keys are under a new master; a running helper follows by itself")
+
+
+def _next(broker: object) -> str:
+    return "; run `blindsight broker config` again and restart the broker" if broker else ""
 
 
 def _models(models: typer.Typer) -> None:

@@ -26,6 +26,7 @@ from blindsight.cloud.models import Registry, Version
 from blindsight.helper.config import HelperConfig
 from blindsight.helper.keys import Keys, Provision, new_master, read_master
 from blindsight.helper.plans import Plans
+from blindsight.helper.store import Store
 from blindsight.nn.plan import Plan
 from blindsight.offline.cursor import write_durably
 from blindsight.service.config import load
@@ -48,6 +49,7 @@ class BrokerAddress:
     ca: Path | None = None
     user: str | None = None
     password: str | None = None
+    certificates: bool = False  # clients show a certificate of the site's own authority for them
 
 
 class Site:
@@ -58,6 +60,7 @@ class Site:
         self.cloud_toml, self.helper_toml = folder / "cloud.toml", folder / "helper.toml"
         self.models = Registry(folder / "cloud" / "models")
         self.plans = Plans(folder / "helper" / "plans")
+        self.clients = certificates.Clients(folder / "tls" / "clients")
 
     def init(self, broker: BrokerAddress, link_port: int = 7610, tls: bool = True, cloud: str = "") -> None:
         """Makes master secret, certificates and both settings files; refuses a folder that has them. `cloud`:
@@ -77,6 +80,10 @@ class Site:
         broker_lines = f'host = "{broker.host}"\nport = {broker.port}\n'
         if broker.ca is not None:
             broker_lines += f'ca = "{broker.ca.resolve()}"\n'
+        if broker.certificates:
+            self.clients.create()
+            self.clients.issue(CLOUD_USER, 0, self.folder / "tls" / "clients", CLOUD_USER)
+            broker_lines += 'certificate = "tls/clients/cloud.pem"\nkey = "tls/clients/cloud.key"\n'
         if broker.user is not None:
             write_durably(self.folder / "cloud" / "broker.password", (broker.password or "").encode())
             broker_lines += f'user = "{broker.user}"\npassword_file = "cloud/broker.password"\n'
@@ -131,7 +138,7 @@ class Site:
         """Enrols a device (or begins its next epoch) and writes its directory; `settings` go into
         config.json.
         """
-        wire_keys.check_device(name)
+        check_name(name)
         Mode.named(mode)
         plan = self.models.plan(self.models.active(model))
         register = self.register()
@@ -140,6 +147,23 @@ class Site:
         finally:
             register.close()
         return self.write_device(provision, plan, mode, broker, settings)
+
+    def certificate(self, device: str, epoch: int, days: int = certificates.DAYS) -> certificates.Issued:
+        """A fresh certificate and key for an enrolled device, into its directory; the former stays good."""
+        return self.clients.issue(check_name(device), epoch, self.folder / "devices" / device, "client", days)
+
+    def revoke(self, device: str, former: bool = False) -> tuple[int, int]:
+        """Ends a device's keys and certificates (`former`: all but the newest epoch's); how many of each."""
+        register = self.register()
+        try:
+            ended = register.retire(device) if former else register.revoke(device)
+            epoch = register.current(device).epoch if former else None
+            store = Store(load(HelperConfig, self.helper_toml).database)
+            store.prune()
+            store.close()
+        finally:
+            register.close()
+        return ended, self.clients.revoke(device, epoch) if self.clients.ready else 0
 
     def write_device(
         self, provision: Provision, plan: Plan, mode: str, broker: BrokerAddress, settings: dict[str, Any]
@@ -151,6 +175,9 @@ class Site:
         if broker.ca is not None:
             write_durably(folder / "ca.pem", broker.ca.read_bytes())
             where["ca"] = "ca.pem"
+        if self.clients.ready and broker.ca is not None:
+            self.certificate(provision.device, provision.epoch)
+            where |= {"certificate": "client.pem", "key": "client.key"}
         if broker.user is not None:
             where |= {"user": broker.user, "password": broker.password or ""}
         config = {
@@ -176,6 +203,13 @@ class Site:
         write_durably(folder / "secret.bin", provision.secret)
         write_durably(folder / "pk.bin", provision.public_key)
         return folder
+
+
+def check_name(device: str) -> str:
+    """`device` itself if a device may be called so: the cloud's account at the broker is nobody else's."""
+    if wire_keys.check_device(device) == CLOUD_USER:
+        raise SiteError(f"no device is called {CLOUD_USER!r}: it is the cloud's account at the broker")
+    return device
 
 
 def _tls_lines(who: str) -> str:

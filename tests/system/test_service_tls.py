@@ -7,136 +7,32 @@ import os
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import paho.mqtt.client as mqtt
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
+from tls_kit import Place, another_device_can_neither_publish_nor_listen, pictures_over_tls
 
 from blindsight.app import certificates
-from blindsight.app.site import CLOUD_USER, BrokerAddress, Site
-from blindsight.wire import topics
-
-
-class Place:
-    """A set-up made by the product's own commands, on a Mosquitto configured by them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, kit.free_port()
-        self.site = Site(folder / "site")
-        self.ca = folder / "site" / "tls" / "ca.pem"
-        address = BrokerAddress("localhost", self.port, self.ca, CLOUD_USER, self.site.account(CLOUD_USER))
-        self.site.init(
-            address, kit.free_port(), cloud="material_low = 2\nmaterial_high = 4\nretry_s = 0.05\n"
-        )
-        self.site.add_model(kit.toy_model(folder / "model"))
-        self.devices = {name: self._enrol(name) for name in ("cam-1", "cam-2")}
-        out = folder / "broker"
-        command = [
-            sys.executable,
-            "-m",
-            "blindsight.app.cli",
-            "broker",
-            "config",
-            "--site",
-            str(self.site.folder),
-        ]
-        subprocess.run(
-            [*command, "--out", str(out), "--port", str(self.port)], check=True, capture_output=True
-        )
-        assert all(p not in (out / "passwords").read_text() for p in self.site.accounts.values())
-        with open(out / "mosquitto.conf", "a") as conf:
-            conf.write("user root\n")
-        assert kit.MOSQUITTO
-        self.broker = kit.Process(
-            [kit.MOSQUITTO, "-c", str(out / "mosquitto.conf")], folder / "mosquitto.log"
-        ).start()
-        kit.wait_port(self.port)
-        script = [sys.executable, str(kit.HERE / "fake_service.py")]
-        self.helper = kit.Process(
-            [*script, "helper", str(self.site.helper_toml)], folder / "helper.log"
-        ).start()
-        self.cloud = kit.Process([*script, "cloud", str(self.site.cloud_toml)], folder / "cloud.log").start()
-        self.cloud.until("subscribed")
-
-    def _enrol(self, name: str) -> kit.Device:
-        self.site.account(name)
-        register = self.site.register()
-        provision = register.provision(name)
-        register.close()
-        plan = self.site.models.plan(self.site.models.active("toy"))
-        return kit.Device(provision, plan)
-
-    def client(self, name: str, password: str = "") -> mqtt.Client:
-        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=f"test-{name}-{time.monotonic_ns()}")
-        client.tls_set(str(self.ca))
-        client.username_pw_set(name, password or self.site.accounts[name])
-        return client
-
-    def stop(self) -> None:
-        for process in (self.cloud, self.helper, self.broker):
-            process.stop()
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    here = Place(tmp_path_factory.mktemp("tls"))
+    here = Place(tmp_path_factory.mktemp("tls"), "password")
     yield here
     here.stop()
 
 
-def exchange(
-    place: Place, user: str, publish: list[tuple[str, bytes]], read: str, seconds: float = 4
-) -> list[mqtt.MQTTMessage]:
-    """What `user` hears under `read` after publishing; whatever the broker does not allow is silently
-    dropped.
-    """
-    heard: list[mqtt.MQTTMessage] = []
-    ready = threading.Event()
-    client = place.client(user)
-    client.on_connect = lambda c, *_: c.subscribe(read, 1)
-    client.on_subscribe = lambda *_: ready.set()
-    client.on_message = lambda _c, _d, message: heard.append(message)
-    client.connect("localhost", place.port)
-    client.loop_start()
-    assert ready.wait(5)
-    for topic, payload in publish:
-        client.publish(topic, payload, qos=1)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and len({message.payload for message in heard}) < 2:
-        time.sleep(0.05)
-    client.disconnect()
-    client.loop_stop()
-    return heard
-
-
-def test_pictures_over_tls(place: Place) -> None:
-    device = place.devices["cam-1"]
-    parcel = device.picture()
-    read = f"{topics.base('cam-1')}/down/{parcel.image.hex()}"
-    heard = exchange(place, "cam-1", parcel.messages(), read, 20)
-    said = list(dict.fromkeys(message.payload for message in heard))  # at least once on the wire
-    assert len(said) == 2  # receipt, result
-    assert parcel.open(said[1]) == kit.label_of(parcel.pixels)
-
-
-def test_another_device_can_neither_publish_nor_listen(place: Place) -> None:
-    """cam-2 plays cam-1's genuine messages and listens for the answer: it hears nothing, and the cloud sees
-    nothing.
-    """
-    parcel = place.devices["cam-1"].picture()
-    heard = exchange(place, "cam-2", parcel.messages(), f"{topics.base('cam-1')}/down/+", 1.5)
-    assert heard == []
-    assert parcel.image.hex() not in place.cloud.log.read_text()
-    everything = exchange(place, "cam-2", place.devices["cam-2"].picture().messages(), "#", 1.5)
-    assert all(m.topic.startswith(topics.base("cam-2") + "/") for m in everything)
+def test_what_a_device_may(place: Place) -> None:
+    written = (place.conf.parent / "passwords").read_text()
+    assert all(p not in written for p in place.site.accounts.values())
+    pictures_over_tls(place)
+    another_device_can_neither_publish_nor_listen(place)
 
 
 def test_wrong_authority_wrong_password(place: Place, tmp_path: Path) -> None:
@@ -173,7 +69,7 @@ def test_the_helper_refuses_a_stranger_and_stays(place: Place, tmp_path: Path) -
         files = TlsFiles(own / "ca.pem", folder / f"{name}.pem", folder / f"{name}.key", "helper.blindsight")
         with pytest.raises(ChannelError):
             tls_connect(0, files, "127.0.0.1", link.port, {"pair": "w9", "models": {}}, 5)
-    test_pictures_over_tls(place)
+    pictures_over_tls(place)
 
 
 def test_connections_that_stall_hold_up_nobody(place: Place) -> None:
@@ -192,7 +88,7 @@ def test_connections_that_stall_hold_up_nobody(place: Place) -> None:
         place.cloud.start()  # has to get through the handshake beside them
         place.cloud.until("helper-connected", connected + 1)
         place.cloud.ready()
-        test_pictures_over_tls(place)
+        pictures_over_tls(place)
 
 
 def test_the_cloud_refuses_a_broker_of_another_authority(place: Place, tmp_path: Path) -> None:

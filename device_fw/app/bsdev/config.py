@@ -17,9 +17,12 @@ _DEFAULTS = {
     "interval_s": 0,
     "count": 0,
     "wifi": {},
+    "home": {},  # telemetry for Home Assistant, answers on a broker of the owner's own (home.py)
     "epoch": 0,
     "max_pending": 4,  # unreceipted pictures on flash; further captures wait
     "max_open": 16,  # pictures without an answer, in all
+    "hold_kib": 0,  # flash for encrypted pictures while the broker is out of reach; 0: none
+    "hold_drop": "oldest",  # or "newest": which goes when that is full
     "retry_s": 30,  # first resend without a receipt; doubles to retry_max_s
     "retry_max_s": 600,
     "backoff_s": 1,  # first reconnect delay; doubles to backoff_max_s, jittered
@@ -47,6 +50,51 @@ def _number(values, name, low, high):
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
         raise ConfigError("config.json: " + name + " is a number from " + str(low) + " to " + str(high))
     return value
+
+
+def _broker(cfg, broker, name):
+    if not isinstance(broker, dict) or not broker.get("host") or not 0 < broker.get("port", 0) < 65536:
+        raise ConfigError("config.json: " + name + " needs host and port")
+    if broker.get("tls") and not broker.get("ca"):
+        raise ConfigError("config.json: " + name + ".tls needs its ca, the file of the authority to trust")
+    if bool(broker.get("certificate")) != bool(broker.get("key")):
+        raise ConfigError("config.json: " + name + ".certificate and its key belong together")
+    if broker.get("tls"):
+        for file in ("ca", "certificate", "key"):
+            if broker.get(file):
+                cfg.read(broker[file])
+    if not broker.get("tls") and broker.get("password") and broker["host"] not in ("127.0.0.1", "localhost"):
+        raise ConfigError("config.json: a password without " + name + ".tls goes only to this machine")
+
+
+def _host(broker):
+    host = broker["host"].lower()
+    while host.endswith("."):
+        host = host[:-1]
+    return "localhost" if host.startswith("127.") or host == "::1" else host
+
+
+def _home(cfg):
+    home = cfg.home
+    if not isinstance(home, dict):
+        raise ConfigError("config.json: home is an object")
+    for name in home:
+        if name not in ("discovery", "prefix", "every_s", "energy_mj", "result", "broker"):
+            raise ConfigError("config.json: home." + name + " is unknown")
+    second = home.get("broker")
+    if second is not None:
+        _broker(cfg, second, "home.broker")
+        same = _host(second) == _host(cfg.broker)
+        if same and (second["port"] == cfg.broker["port"] or _host(second) != "localhost"):
+            raise ConfigError(
+                "config.json: home.broker is the cloud's broker: it would learn the answers; name one that you run"
+            )
+    elif home.get("result"):
+        raise ConfigError(
+            "config.json: home.result needs home.broker, one that you run: the cloud's would learn the answers"
+        )
+    if home:
+        home["every_s"] = max(10, home.get("every_s", 60))
 
 
 def load(directory):
@@ -88,6 +136,7 @@ def load(directory):
         ("count", 0, 1 << 30),
         ("max_pending", 1, 64),
         ("max_open", 1, 64),
+        ("hold_kib", 0, 1 << 20),
         ("retry_s", 0.05, 86400),
         ("retry_max_s", 0.05, 86400),
         ("backoff_s", 0.01, 3600),
@@ -99,15 +148,10 @@ def load(directory):
         ("output_scale_bits", 0, 31),
     ):
         _number(values, name, low, high)
-    broker = cfg.broker
-    if not isinstance(broker, dict) or not broker.get("host") or not 0 < broker.get("port", 0) < 65536:
-        raise ConfigError("config.json: broker needs host and port")
-    if broker.get("tls") and not broker.get("ca"):
-        raise ConfigError("config.json: broker.tls needs broker.ca, the file of the authority to trust")
-    if broker.get("tls"):
-        cfg.read(broker["ca"])
-    if not broker.get("tls") and broker.get("password") and broker["host"] not in ("127.0.0.1", "localhost"):
-        raise ConfigError("config.json: a password without broker.tls goes only to this machine")
+    _broker(cfg, cfg.broker, "broker")
+    _home(cfg)
+    if cfg.hold_drop not in ("oldest", "newest"):
+        raise ConfigError('config.json: hold_drop is "oldest" or "newest"')
     cfg.shape = (cfg.height, cfg.width, cfg.channels)
     cfg.pixels = cfg.height * cfg.width * cfg.channels
     blocks = (cfg.pixels // 1024 + 2 + cfg.polys_per_block) // cfg.polys_per_block

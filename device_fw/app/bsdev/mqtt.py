@@ -38,12 +38,13 @@ def _length(n):
             return bytes(out)
 
 
-def _certificates(data):
-    """The DER certificates in a .der or .pem file (not every port parses PEM)."""
+def _der(data):
+    """What a .der or .pem file holds, as DER (not every port parses PEM): certificates, or a key."""
     if b"-----BEGIN" not in data:
         return [data]
     found = []
-    for part in data.split(b"-----BEGIN CERTIFICATE-----")[1:]:
+    for part in data.split(b"-----BEGIN ")[1:]:
+        part = part[part.index(b"-----") + 5 :]
         found.append(binascii.a2b_base64(part.split(b"-----END")[0].replace(b"\r", b"").replace(b"\n", b"")))
     return found
 
@@ -116,8 +117,11 @@ class Link:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.verify_mode = ssl.CERT_REQUIRED
         try:
-            for certificate in _certificates(self.cfg.read(self.broker["ca"])):
+            for certificate in _der(self.cfg.read(self.broker["ca"])):
                 context.load_verify_locations(cadata=certificate)
+            if self.broker.get("certificate"):
+                own = [_der(self.cfg.read(self.broker[name]))[0] for name in ("certificate", "key")]
+                context.load_cert_chain(*own)
             return context.wrap_socket(sock, server_hostname=name)
         except ValueError as e:  # what a certificate that does not verify raises
             raise OSError("TLS: " + str(e).replace("\n", " "))

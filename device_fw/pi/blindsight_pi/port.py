@@ -157,7 +157,7 @@ def install() -> None:
 
     _module("bsdev.kernels", chacha=bsrlwe.chacha, rounds=_rounds, xor=_xor)
     bsdev.kernels = sys.modules["bsdev.kernels"]
-    from bsdev import camera, labels, mqtt, store
+    from bsdev import camera, hold, labels, mqtt, store
 
     from blindsight_pi import cameras
 
@@ -166,6 +166,7 @@ def install() -> None:
     store.os = types.SimpleNamespace(
         stat=os.stat, remove=os.remove, mkdir=os.mkdir, listdir=os.listdir, rename=_rename
     )
+    hold.os = store.os
     mqtt.socket = types.SimpleNamespace(
         socket=Socket, getaddrinfo=socket.getaddrinfo, SOCK_STREAM=socket.SOCK_STREAM
     )
@@ -177,4 +178,6 @@ def install() -> None:
 def _tls(link: Any, sock: Socket, name: str) -> Socket:
     context = ssl.create_default_context(cafile=link.cfg.path(link.broker["ca"]))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if link.broker.get("certificate"):
+        context.load_cert_chain(link.cfg.path(link.broker["certificate"]), link.cfg.path(link.broker["key"]))
     return Socket(context.wrap_socket(sock.inner, server_hostname=name))
