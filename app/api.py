@@ -14,6 +14,7 @@ import numpy as np
 from blindsight.app.images import load_images
 from blindsight.app.modelfile import find_model, pictures_of
 from blindsight.hw import profiles
+from blindsight.hw.profiles import Board, Profile
 from blindsight.models import zoo
 from blindsight.nn.model import Model
 from blindsight.simulator.cost import Band, Cost, Workload, cost
@@ -84,7 +85,7 @@ def load_model(model: str | Path) -> Model:
     `model.plan` is the public plan, `model.graph` the float network it was made from.
 
     Raises:
-        PlanError: the file is damaged or of another version; ModelNameError: there is no such model.
+        PlanError: the file is damaged or of another version.
 
     >>> plan = load_model("mnist").plan
     >>> plan.height, plan.width, plan.channels, plan.reveal.mode
@@ -129,7 +130,7 @@ def board_names() -> list[str]:
     return [board.id for board in profiles.boards()]
 
 
-def load_board(name: str) -> profiles.Board:
+def load_board(name: str) -> Board:
     """A board: how firmware gets there, and its chip's `profile`; every number of that has a source.
 
     >>> load_board("esp32-c3").install
@@ -138,7 +139,7 @@ def load_board(name: str) -> profiles.Board:
     return profiles.load_board(name)
 
 
-def load_profile(name: str) -> profiles.Profile:
+def load_profile(name: str) -> Profile:
     """What is known about a chip, by its own name or a board's: `profile["power.deep_sleep"].value`, with unit and source.
 
     Raises:
