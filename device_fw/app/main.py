@@ -41,6 +41,10 @@ def main():
         keys = config.derive(cfg)
         del config
         unload("config")
+        if cfg.hold_kib:
+            from bsdev import hold  # noqa: F401
+        if cfg.home:
+            from bsdev import home  # noqa: F401
         from bsdev.picture import Sender
 
         sender = Sender(cfg, keys)

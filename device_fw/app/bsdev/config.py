@@ -56,9 +56,9 @@ def _broker(cfg, broker, name):
     if not isinstance(broker, dict) or not broker.get("host") or not 0 < broker.get("port", 0) < 65536:
         raise ConfigError("config.json: " + name + " needs host and port")
     if broker.get("tls") and not broker.get("ca"):
-        raise ConfigError("config.json: " + name + ".tls needs its ca, the file of the authority to trust")
+        raise ConfigError("config.json: " + name + ".tls needs " + name + ".ca, the file of the authority to trust")
     if bool(broker.get("certificate")) != bool(broker.get("key")):
-        raise ConfigError("config.json: " + name + ".certificate and its key belong together")
+        raise ConfigError("config.json: " + name + ".certificate and " + name + ".key belong together")
     if broker.get("tls"):
         for file in ("ca", "certificate", "key"):
             if broker.get(file):

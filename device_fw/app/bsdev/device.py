@@ -10,12 +10,10 @@ import time
 
 # The largest modules first: compiling one takes five times its size from the heap.
 from bsdev.mqtt import Link
-from bsdev.store import Store
-from bsdev.frame import Resizer
-from bsdev import VERSION, camera, power
+from bsdev.capture import Capture
+from bsdev import VERSION, power
 from bsdev.inbox import Inbox
-from bsdev.clock import after, doubled, event, left, patience
-from bsdev.keys import Drbg, Stream
+from bsdev.clock import after, doubled, event, left
 
 try:
     import network  # noqa: F401 - before net.py, so that ports without it do not compile that
@@ -25,7 +23,7 @@ except ImportError:  # no `network` module
     from bsdev import net_host as net
 
 
-class Device:
+class Device(Capture):
     """cfg: Settings; sender: the Sender made for it; on_result(label, index) is called for every answered
     picture.
 
@@ -34,114 +32,19 @@ class Device:
     """
 
     def __init__(self, cfg, sender, on_result=None):
-        self.cfg = cfg
+        super().__init__(cfg, sender, power.watchdog(cfg.watchdog_s), net.radio_on)
         self.prefix = "bs1/" + cfg.shard() + "/" + cfg.device
-        self.feed = power.watchdog(cfg.watchdog_s)
-        self.sender = sender
-        sender.feed = self.feed
-        self.camera = camera.make(cfg.camera, cfg.shape, cfg.dir)
-        self.resizer = Resizer(self.camera.format, self.camera.size, cfg.shape, cfg.camera.get("crop"))
-        self._drbg = Drbg(net.radio_on, Stream())
-        self.store = store = Store(cfg.dir)
+        store = self.store
         self.inbox = Inbox(cfg, self.prefix, store, self._new_id, on_result)
         count = 1 if cfg.reveal == "top1" else max(len(cfg.labels), 16)
         self.link = Link(cfg, self.prefix, self.inbox.handle, self.feed, max(512, 176 + 8 * count))
+        if cfg.home:
+            from bsdev.home import Home
+
+            self.home = Home(cfg, self.prefix, self.feed, net.rssi)
+            self.inbox.tell = self.home.tell
         self.interval = cfg.interval_s if store.interval is None else store.interval
-        self._next_capture = time.ticks_ms()
-        self.live = 0
         event("boot", boot=store.boot, version=VERSION, pending=len(store.pictures), core=sender.core)
-
-    # --- pictures
-
-    def _new_id(self):
-        seed, tail = self._drbg.draw()
-        return "%016x" % self.store.boot + tail.hex(), seed
-
-    def _more(self):
-        return not self.cfg.count or self.store.frames < self.cfg.count
-
-    def _want_picture(self):
-        due = self.inbox.capture or (self._more() and left(self._next_capture) <= 0)
-        if due and not self._room():
-            if left(self._next_capture) < 0:
-                self._next_capture = time.ticks_ms()  # a long wait must not wrap
-            return False
-        return due
-
-    def _room(self):
-        """May another picture be taken? At the limit one whose answer was asked for in vain for long gives
-        way."""
-        store = self.store
-        if len(store.waiting()) >= self.cfg.max_pending:
-            return False
-        if len(store.pictures) < self.cfg.max_open:
-            return True
-        for pic in list(store.pictures.values()):
-            wakes = store.boot - int(pic.id[:16], 16)
-            if pic.accepted and pic.sends + wakes // 8 > 12:
-                event("failure", image=pic.id, frame=pic.frame, code=0, reason="no answer came", final=True)
-                store.drop(pic)
-                return True
-        return False
-
-    def _read(self, buf, offset):
-        self.feed()
-        self.camera.read_into(buf, offset)
-
-    def _capture(self):
-        self._next_capture = after(self.interval)
-        self.inbox.capture = False
-        try:
-            image, seed = self._new_id()
-            try:
-                self.camera.capture(self.store.frames)
-                pic = self.store.add(image, seed, lambda write: self.resizer.run(self._read, write))
-            finally:
-                self.camera.release()
-        except OSError as e:  # no radio, no frame, no room: the next interval tries again
-            self._next_capture = after(max(self.interval, 5))
-            event("skipped", reason=str(e))
-            return
-        pic.due = time.ticks_ms()
-        event("captured", image=pic.id, frame=pic.frame)
-
-    def _send(self, pic):
-        start = time.ticks_ms()
-        try:
-            sent = self.sender.send(pic, self.link, self.prefix, self.store)
-        except ValueError as e:
-            event("failure", image=pic.id, frame=pic.frame, code=0, reason=str(e), final=True)
-            self.store.drop(pic)
-            return
-        if sent is None:  # answered or failed on the way
-            return
-        patience(self.cfg, pic)
-        event(
-            "published",
-            image=pic.id,
-            frame=pic.frame,
-            bytes=sent,
-            blocks=self.sender.layout.blocks,
-            ms=-left(start),
-            resend=pic.sends > 1,
-        )
-        self.heap()
-
-    def _remind(self, pic):
-        """Ask for an answer that is overdue: the manifest again; the cloud repeats what it has for it."""
-        self.sender.send_manifest(pic, self.link, self.prefix, self.store)
-        patience(self.cfg, pic)
-        event("reminded", image=pic.id, frame=pic.frame)
-
-    def heap(self):
-        """peak: the most allocated at any sample, garbage included; live: the most in use after a
-        collection."""
-        peak = self.sender.heap_peak = max(self.sender.heap_peak, gc.mem_alloc())
-        gc.collect()
-        self.live = max(self.live, gc.mem_alloc())
-        event("heap", peak=peak, live=self.live, total=gc.mem_alloc() + gc.mem_free())
-
-    # --- the loop
 
     def _connect(self):
         net.join(self.cfg.wifi, self.feed)
@@ -150,30 +53,50 @@ class Device:
         kept = self.link.connect()
         self.link.subscribe((self.prefix + "/down/+", self.prefix + "/cmd/+"))
         self._status("online")
+        if self.home and not self.home.second:
+            self.home.announce(self.link, self.prefix)
         event("connected", session_present=kept)
         if not kept:  # answers that waited in the broker are lost: ask again
             for pic in self.store.pictures.values():
                 pic.due = time.ticks_ms()
 
     def _status(self, state):
-        status = {
-            "state": state,
-            "version": VERSION,
-            "boot": self.store.boot,
-            "pending": len(self.store.pictures),
-        }
+        home = self.home
+        status = self._state(state, home and not home.second)
         self.link.publish(self.prefix + "/status", json.dumps(status).encode(), True)
+
+    def _state(self, state, more):
+        status = {"state": state, "version": VERSION, "boot": self.store.boot}
+        status["pending"] = len(self.store.pictures)
+        if self.hold:
+            status["held"] = self.hold.count
+        if more:
+            status.update(self.home.telemetry(gc.mem_alloc()))
+        return status
+
+    def _tell_home(self, state):
+        """Telemetry that is due, and answers: to the owner's own broker where there is one."""
+        if self.home.second:
+            self.home.flush(self._state(state, True))
+        else:
+            self.home.due = after(self.cfg.home.get("every_s", 60))
+            self._status(state)
 
     def _step(self):
         """One thing that is due, or a wait for the next."""
         self.store.sweep()
+        if self.home and self.home.is_due():
+            self._tell_home("online")
         if self.inbox.interval is not None:
             self.interval, self.inbox.interval = self.inbox.interval, None
             self._next_capture = after(self.interval)
         if self._want_picture():
             self._capture()
         wait = 1000
-        for pic in self.store.waiting():
+        store = self.store
+        if self.hold and self.hold.count and not store.waiting() and len(store.pictures) < self.cfg.max_open:
+            store.admit()
+        for pic in store.waiting():
             wait = min(wait, left(pic.due))
             if wait <= 0:
                 self._send(pic)
@@ -192,10 +115,11 @@ class Device:
         store = self.store
         if self.inbox.reboot:
             return "reboot"
-        if not self._more() and not store.pictures and not self.inbox.capture:
+        open_ = store.pictures or (self.hold and self.hold.count)
+        if not self._more() and not open_ and not self.inbox.capture:
             return "done"
         if self.cfg.sleep == "deep" and self.interval > 0 and not self._want_picture():
-            if not store.pictures or left(awake) <= 0:
+            if not open_ or left(awake) <= 0:
                 return "sleep"
         return None
 
@@ -234,12 +158,15 @@ class Device:
 
     def _leave(self, why):
         self.store.sweep()
+        state = "sleeping" if why == "sleep" else "offline"
         try:
             if self.link.connected():
-                self._status("sleeping" if why == "sleep" else "offline")
+                self._status(state)
                 self.link.disconnect()
         except OSError:
             self.link.close()
+        if self.home and self.home.second:
+            self.home.flush(self._state(state, True))
         self.heap()
         if why == "sleep":
             seconds = max(1, left(self._next_capture) // 1000)

@@ -28,6 +28,7 @@ class Inbox:
         self.hook = hook
         self.capture = self.reboot = False
         self.interval = None
+        self.tell = None  # home.py's, for the owner's own broker
 
     def handle(self, topic, payload, retained):
         """topic: bytes; payload: a view that is reused after the call."""
@@ -78,6 +79,8 @@ class Inbox:
             return
         index, label, extra = answer.classify(values, self.cfg)
         event("result", image=pic.id, frame=pic.frame, index=index, label=label, attempt=attempt, **extra)
+        if self.tell:
+            self.tell(pic, index, label, attempt, extra)
         if self.hook:
             try:
                 self.hook(label, index)
@@ -87,7 +90,7 @@ class Inbox:
 
     def _failed(self, pic, code, reason):
         cfg = self.cfg
-        again = not pic.accepted and code in RETRIABLE and pic.tries < MAX_TRIES
+        again = bool(pic.seed) and code in RETRIABLE and pic.tries < MAX_TRIES
         event("failure", image=pic.id, frame=pic.frame, code=code, reason=reason, final=not again)
         if not again:
             self.store.drop(pic)

@@ -26,6 +26,14 @@ def radio_on():
     return sys.platform in _OS_ENTROPY or bool(_station().active())
 
 
+def rssi():
+    """Signal strength in dBm, or None where the port does not tell."""
+    try:
+        return _station().status("rssi")
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def joined(wifi):
     return not wifi or _station().isconnected()
 

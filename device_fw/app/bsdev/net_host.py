@@ -5,6 +5,10 @@ def radio_on():
     return True
 
 
+def rssi():
+    return None
+
+
 def join(wifi, feed):
     pass
 

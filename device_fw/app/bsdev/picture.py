@@ -60,11 +60,21 @@ class Sender:
             self.heap_peak = max(self.heap_peak, gc.mem_alloc())
             self.feed()
         link.end()
-        self._commitments[32 * j : 32 * j + 32] = commitment.digest()
-        if self.c1:
-            self.c1[32 * j : 32 * j + 32] = c1.digest()
+        self.note(j, commitment.digest(), c1.digest())
 
-    def _manifest(self, pic, salt, store):
+    def note(self, j, commitment, c1):
+        """What the manifest says of block j."""
+        self._commitments[32 * j : 32 * j + 32] = commitment
+        if self.c1:
+            self.c1[32 * j : 32 * j + 32] = c1
+
+    def stream_salt(self, seed, purpose):
+        """Begin a picture that is kept encrypted (hold.py): its salt. A first sending under way begins again."""
+        self.image = None
+        self.cipher.begin(seed)
+        return self.stream.reset(seed, purpose).take(32)
+
+    def make_manifest(self, pic, salt, store):
         """Write manifest || salt; the record gets the manifest hash and the result key."""
         cfg = self.cfg
         height, width, channels = cfg.shape
@@ -82,6 +92,8 @@ class Sender:
     def send(self, pic, link, prefix, store):
         """Publish an unreceipted picture; returns the payload bytes of this call. Errors leave it to be sent
         again."""
+        if pic.held:
+            return self._send_held(pic, link, prefix)
         self.cipher.begin(pic.seed)
         salt = self.stream.reset(pic.seed, SALT).take(32)
         if pic.hash or self.image != pic.id:
@@ -99,9 +111,32 @@ class Sender:
                 if pic.accepted:
                     return None
         if not pic.hash:
-            self._manifest(pic, salt, store)
+            self.make_manifest(pic, salt, store)
         self.image = None
         return sent + self.send_manifest(pic, link, prefix, store)
+
+    def _send_held(self, pic, link, prefix):
+        """The same from flash, as it was encrypted; the manifest last."""
+        path, blocks, manifest, per = pic.held
+        layout = self.layout
+        if per != layout.per_block or blocks != sum(layout.block_bytes(j) for j in range(layout.blocks)):
+            raise ValueError("the picture was taken for other settings than there are now")
+        with open(path, "rb") as f:
+            for j in range(layout.blocks + 1):
+                last = j == layout.blocks
+                left = manifest if last else layout.block_bytes(j)
+                link.begin(self._topic(prefix, pic) + ("manifest" if last else str(j)), left)
+                while left:
+                    n = f.readinto(self._chunk[: min(left, 512)])
+                    if not n:
+                        raise OSError("cannot read the held picture " + pic.id)
+                    link.write(self._chunk[:n])
+                    left -= n
+                link.end()
+                self.feed()
+                if pic.accepted:
+                    return None
+        return blocks + manifest
 
     def send_manifest(self, pic, link, prefix, store):
         """Publish the kept manifest || salt: the end of a sending, and the reminder when an answer is

@@ -63,6 +63,7 @@ class Picture:
         self.hash = None
         self.key = None
         self.accepted = False
+        self.held = None  # (file, bytes of blocks, bytes of manifest and salt, polys_per_block) of hold.py
         self.sends = 0  # since boot; sets the next wait
         self.due = 0  # ticks_ms of the next send or reminder
 
@@ -102,9 +103,10 @@ class Store:
         self._recover(self._dir)
         self.boot = self._count_boot(directory)
         state = _load(self._state_path) or {}
-        self.frames = state.get("frames", 0)
+        self.frames = self._saved = state.get("frames", 0)
         self.interval = state.get("interval")
         self.pictures = {}
+        self.hold = None
         self._litter = True
         for name in os.listdir(self._dir):
             if name.endswith(".js"):
@@ -140,7 +142,23 @@ class Store:
     def _path(self, name):
         return self._dir + "/" + name
 
+    def attach(self, hold):
+        """Pictures that wait in `hold` come after these. One whose receipt was recorded just before the power
+        went is removed there."""
+        self.hold = hold
+        self.frames = max(self.frames, hold.frames)
+        if hold.count:
+            first = hold.head()
+            if first.id in self.pictures:
+                hold.release(first)
+
+    def admit(self):
+        """The first held picture becomes one that waits for its receipt."""
+        pic = self.hold.head()
+        self.pictures[pic.id] = pic
+
     def _save_state(self):
+        self._saved = self.frames
         write_atomic(self._state_path, json.dumps({"frames": self.frames, "interval": self.interval}))
 
     def set_interval(self, seconds):
@@ -186,13 +204,24 @@ class Store:
         return open(self._path(pic.id + ".mf"), "rb")
 
     def accept(self, pic):
-        """The receipt is here: seed and pixels go, the result key stays."""
+        """The receipt is here: seed and pixels (or the held ciphertext) go, the result key stays."""
+        if pic.held:
+            self.hold.keep_manifest(pic, self)
         pic.accepted = True
         pic.seed = None
         self.save(pic)
+        self._release(pic)
         self._litter = True
 
+    def _release(self, pic):
+        """A held picture's file goes; its frame number is not used again."""
+        if pic.held:
+            if self.frames > self._saved:
+                self._save_state()
+            self.hold.release(pic)
+
     def _forget(self, pic):
+        self._release(pic)
         _remove(self._path(pic.id + ".js"))
         self.pictures.pop(pic.id, None)
         self._litter = True

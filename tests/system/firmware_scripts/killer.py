@@ -9,7 +9,7 @@ import sys
 
 APP, K = sys.argv[2], int(sys.argv[3])
 sys.path.insert(0, APP)
-from bsdev import mqtt, store
+from bsdev import hold, mqtt, store
 
 count = [0]
 
@@ -61,8 +61,8 @@ def opening(path, mode="r"):
     return open(path, mode)
 
 
-store.os = Os
-store.open = opening
+store.os = hold.os = Os
+store.open = hold.open = opening
 write = mqtt.Link._write
 
 

@@ -1,0 +1,234 @@
+"""The queue of encrypted pictures on flash: bounded, in order, whole after a power cut at any step, no pixel in it."""
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import firmware_lab as lab
+
+KILLER = Path(__file__).parent / "firmware_scripts" / "killer.py"
+
+
+@pytest.fixture(autouse=True)
+def _reap() -> Iterator[None]:
+    yield
+    lab.Device.reap()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return int(s.getsockname()[1])
+
+
+class Bench:
+    """A device whose broker is away until `connect`."""
+
+    def __init__(self, tmp_path: Path, frames: int, **settings: Any) -> None:
+        shape = {"height": 16, "width": 40, "channels": 1}
+        self.provision = lab.Provision(
+            tmp_path / "device", count=frames, **{"hold_kib": 64, **shape, **settings}
+        )
+        self.provision.set_frames(frames)
+        self.servers = lab.Servers(self.provision)
+        self.broker = lab.Broker(self.servers.receive)
+        self.order: list[str] = []
+        receive = self.broker.receive
+
+        def watch(topic: str, payload: bytes) -> list[tuple[str, bytes]]:
+            if topic.endswith("/manifest"):
+                self.order.append(topic.split("/")[4])
+            return receive(topic, payload)
+
+        self.broker.receive = watch
+        self.away()
+
+    @property
+    def held(self) -> list[Path]:
+        return sorted((self.provision.path / "held").iterdir())
+
+    def away(self) -> None:
+        self.provision.config["broker"]["port"] = free_port()
+        self.provision.write()
+
+    def connect(self) -> None:
+        self.provision.config["broker"]["port"] = self.broker.port
+        self.provision.write()
+
+    def offline(self, captures: int, **options: Any) -> lab.Device:
+        """A life without a broker until so many pictures are taken."""
+        device = lab.Device(self.provision.path, **options)
+        device.wait_for("captured", captures)
+        time.sleep(0.05)
+        device.kill()
+        return device
+
+
+@pytest.mark.parametrize("mode", ["rlwe", "rlwe-sk", "aes"])
+def test_pictures_taken_offline_arrive_in_order(tmp_path: Path, mode: str) -> None:
+    """Within 128 KiB of heap; neither pixels nor seeds on flash; the right pixels at the servers."""
+    bench = Bench(tmp_path, 6, mode=mode)
+    first = bench.offline(6)
+    assert first.stderr == "" and len(bench.held) == 6
+    flash = b"".join(
+        p.read_bytes() for p in bench.provision.path.rglob("*") if p.name != "frames.bin" and p.is_file()
+    )
+    for frame in bench.provision.frames:
+        assert not any(frame[i : i + 8] in flash for i in range(0, len(frame) - 8, 8))
+    assert b'"seed"' not in flash
+    bench.connect()
+    second = lab.Device(bench.provision.path)
+    assert second.wait(60) == 0, second.stderr
+    bench.broker.close()
+    taken = [e["image"] for e in first.of("captured")]
+    assert [i for n, i in enumerate(bench.order) if i not in bench.order[:n]] == taken
+    for e in second.of("result"):
+        assert bench.servers.pixels[e["image"]] == bench.provision.frames[e["frame"]]
+    assert sorted(e["frame"] for e in second.of("result")) == list(range(6))
+    assert bench.held == [] and list((bench.provision.path / "pictures").iterdir()) == []
+
+
+def test_while_any_is_held_new_ones_queue_behind(tmp_path: Path) -> None:
+    """A broker that comes back while pictures are still being taken: order is kept."""
+    bench = Bench(tmp_path, 12, interval_s=0.05)
+    bench.offline(5)
+    bench.connect()
+    device = lab.Device(bench.provision.path)
+    assert device.wait(60) == 0, device.stderr
+    bench.broker.close()
+    frames = [e["frame"] for e in device.of("receipt")]
+    assert frames == sorted(frames) and len(device.of("result")) == 12
+    assert any("held" in e for e in device.of("captured"))
+
+
+@pytest.mark.parametrize("drop", ["oldest", "newest"])
+def test_the_queue_is_bounded(tmp_path: Path, drop: str) -> None:
+    """12 pictures where about 4 fit; which are left is the setting's choice, and the file sizes never pass it."""
+    bench = Bench(tmp_path, 12, hold_kib=16, hold_drop=drop)
+    device = lab.Device(bench.provision.path)
+    if drop == "oldest":
+        device.wait_for("captured", 12)
+    else:
+        device.wait_for("captured", 3)
+        time.sleep(1)
+    device.kill()
+    sizes = [p.stat().st_size for p in bench.held]
+    assert len(sizes) >= 3 and sum(sizes) <= 16 * 1024
+    kept = [int(p.name[:8], 16) for p in bench.held]
+    count = len(kept)
+    assert kept == (list(range(12 - count, 12)) if drop == "oldest" else list(range(count)))
+    assert len(device.of("dropped")) == (12 - count if drop == "oldest" else 0)
+    bench.connect()
+    again = lab.Device(bench.provision.path)
+    assert again.wait(60) == 0, again.stderr
+    bench.broker.close()
+    answered = sorted(e["frame"] for e in again.of("result"))
+    assert answered == (kept if drop == "oldest" else list(range(12)))
+
+
+def test_a_hold_too_small_for_a_picture_is_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 1, hold_kib=1)
+    device = lab.Device(bench.provision.path)
+    assert device.wait() == 2
+    assert device.stderr == "blindsight: config.json: hold_kib holds no picture; one takes 5\n"
+    bench.broker.close()
+
+
+def taken_by(runs: list[lab.Device]) -> int:
+    return len({e["frame"] for run in runs for e in run.of("captured")})
+
+
+def test_power_cut_at_every_step(tmp_path: Path) -> None:
+    """One directory, one life after another, offline and online by turns; life k ends before its k-th durable or
+    network operation. Every picture that was reported as taken is answered, none twice under two ids, and what is sent
+    again is the same bytes (the lab's servers assert it).
+    """
+    frames = 30
+    bench = Bench(tmp_path, frames, hold_kib=256)
+    runs = []
+    for k in range(1, 30):
+        for online in (False, True):
+            bench.connect() if online else bench.away()
+            run = lab.Device(bench.provision.path, heap="512k", main=KILLER, args=(str(lab.APP), str(k)))
+            deadline = time.monotonic() + 30
+            while run.process.poll() is None and time.monotonic() < deadline:
+                if not online and run.of("offline") and taken_by([*runs, run]) == frames:
+                    break  # alive, and nothing is left to do before step k
+                time.sleep(0.01)
+            run.kill()
+            code = run.process.returncode
+            runs.append(run)
+            if code == 0:
+                break
+            assert code == -9, run.stderr
+    bench.connect()
+    runs.append(lab.Device(bench.provision.path, heap="512k"))
+    assert runs[-1].wait(60) == 0, runs[-1].stderr
+    bench.broker.close()
+    boots = [e["boot"] for run in runs for e in run.of("boot")]
+    assert boots == sorted(set(boots))
+    taken = {e["image"]: e["frame"] for run in runs for e in run.of("captured")}
+    answered: dict[int, set[str]] = {}
+    for run in runs:
+        assert "Traceback" not in run.stderr, run.stderr
+        for e in run.of("result"):
+            assert bench.servers.pixels[e["image"]] == bench.provision.frames[e["frame"]]
+            answered.setdefault(e["frame"], set()).add(e["image"])
+    images = {i for ids in answered.values() for i in ids}
+    assert set(taken) <= images, "a picture that was taken is lost"
+    assert sorted(answered) == list(range(frames)) and all(len(i) == 1 for i in answered.values())
+    c1 = [data[:2304] for held in bench.servers.blocks.values() for data in held.values()]
+    assert len(set(c1)) == len(c1), "a seed was used twice"
+    assert bench.held == [] and list((bench.provision.path / "pictures").iterdir()) == []
+
+
+def test_damaged_files_are_swept_away(tmp_path: Path) -> None:
+    """Cut short, altered lengths, noise, half-written: removed at start, the rest is sent."""
+    bench = Bench(tmp_path, 4)
+    bench.offline(4)
+    a, b, c, _ = bench.held
+    a.write_bytes(a.read_bytes()[:-3])
+    b.write_bytes(b.read_bytes()[7:])
+    c.rename(c.with_suffix(".q.new"))
+    (bench.provision.path / "held" / "noise").write_bytes(json.dumps({"id": 1}).encode() + b"\x0b\x00BSQ1")
+    bench.connect()
+    device = lab.Device(bench.provision.path)
+    assert device.wait() == 0, device.stderr
+    bench.broker.close()
+    assert [e["frame"] for e in device.of("result")] == [3]
+
+
+def test_a_refused_one_ends_there(tmp_path: Path) -> None:
+    """Without pixels and seed it cannot be sent anew: final, and the next goes on."""
+    from blindsight.wire import result
+
+    bench = Bench(tmp_path, 2)
+    bench.offline(2)
+    bench.servers.refuse = lambda image: (
+        result.Failure(result.FailureCode.QUOTA, "enough") if image == bench.order[0] else None
+    )
+    bench.connect()
+    device = lab.Device(bench.provision.path)
+    assert device.wait() == 0, device.stderr
+    bench.broker.close()
+    assert [e["final"] for e in device.of("failure")] == [True]
+    assert [e["frame"] for e in device.of("result")] == [1]
+
+
+def test_32x32x3_within_128_kib(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 5, hold_kib=128, height=32, width=32, channels=3)
+    first = bench.offline(5)
+    assert first.stderr == ""
+    bench.connect()
+    device = lab.Device(bench.provision.path)
+    assert device.wait(60) == 0, device.stderr
+    bench.broker.close()
+    assert len(device.of("result")) == 5
+    heap = device.of("heap")[-1]
+    assert heap["peak"] <= heap["total"] <= 128 * 1024
