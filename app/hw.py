@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from blindsight.app import hw_board, hw_update
+from blindsight.app import hw_board, hw_emulate, hw_update
 from blindsight.hw import profiles
 
 JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     hw_board.add_to(group)
     _hil(group)
     hw_update.add_to(group)
+    hw_emulate.add_to(group)
     _energy(group)
 
 

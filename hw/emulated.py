@@ -40,12 +40,15 @@ class EmulatedBoard:
     Args:
         root: folder that is the board's file system; made when missing.
         heap: of the unix port, e.g. `256k`.
-        fuse: pull the plug once so many bytes were sent to the board (tests).
+        fuse: pull the plug once so many bytes have gone to the board or come from it (tests).
         romfs: bytes of a ROMFS partition, a file beside `root`; it is kept in memory, so it costs heap.
+        camera: with the module of a camera; what it sees is the raw RGB565 frame in the file ROOT.scene.
     """
 
-    def __init__(self, root: Path, heap: str = "512k", fuse: int | None = None, romfs: int = 0) -> None:
-        self.root, self._heap, self._fuse = root, heap, fuse
+    def __init__(
+        self, root: Path, heap: str = "512k", fuse: int | None = None, romfs: int = 0, camera: bool = False
+    ) -> None:
+        self.root, self._heap, self._fuse, self._camera = root, heap, fuse, camera
         root.mkdir(parents=True, exist_ok=True)
         partition = root.with_name(root.name + ".romfs")
         if romfs and not partition.exists():
@@ -58,6 +61,7 @@ class EmulatedBoard:
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
         self.plugged = True
+        self.carried = 0  # bytes of both directions
         self._busy = False
         self._out = bytearray()  # on its way to the host
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,13 +78,19 @@ class EmulatedBoard:
 
     def unplug(self) -> None:
         """Take power and line away; a new object on the same `root` is the board plugged in again."""
+        if self._slave < 0:
+            return
         if self._thread.is_alive():
             os.write(self._waker, b"x")
-            self._thread.join()
+        self._thread.join()
+        # kept until now so that nobody else gets the port's name while its user still tries to reconnect
+        for fd in (self._slave, self._wake, self._waker):
+            os.close(fd)
+        self._slave = -1
 
     def _start(self, mode: str) -> None:
         self._process = subprocess.Popen(
-            [self._micropython, "-X", f"heapsize={self._heap}", str(REPL), str(self.root), mode],
+            [self._micropython, "-X", f"heapsize={self._heap}", str(REPL), str(self.root), mode, *(["camera"] if self._camera else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
             start_new_session=True,
         )  # fmt: skip
@@ -105,8 +115,7 @@ class EmulatedBoard:
         finally:
             self.plugged = False
             self._end_process(kill=True)
-            for fd in (self._master, self._slave, self._wake, self._waker):
-                os.close(fd)
+            os.close(self._master)
 
     def _pump(self) -> bool:
         """Carry what is there; False when the plug is out."""
@@ -124,7 +133,10 @@ class EmulatedBoard:
         if self._wake in ready:
             return False
         if free:
-            del self._out[: os.write(self._master, self._out[:4096])]
+            gone = os.write(self._master, self._out[:4096])
+            del self._out[:gone]
+            if not self._count(gone):
+                return False
         if err in ready:
             self._from_stderr(os.read(err, 4096))
         if out in ready:
@@ -150,12 +162,14 @@ class EmulatedBoard:
 
     def _to_board(self, data: bytes) -> bool:
         """Hands bytes of the line to the board; False when the fuse has blown."""
-        if self._fuse is not None:
-            self._fuse -= len(data)
-            if self._fuse < 0:
-                return False
+        if not self._count(len(data)):
+            return False
         self._receive(data)
         return True
+
+    def _count(self, size: int) -> bool:
+        self.carried += size
+        return self._fuse is None or self.carried <= self._fuse
 
     def _receive(self, data: bytes) -> None:
         if self._process is None:

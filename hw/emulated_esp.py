@@ -15,13 +15,19 @@ import hashlib
 import os
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from blindsight.hw.emulated import EmulatedBoard
 from blindsight.hw.emulated_rom import SYNC_FRAME, Flash, Loader
 from blindsight.hw.flash import APP, CHIP_IDS, DATA, TABLE, TABLE_BYTES, Partition, partitions
 
 MARK = 16  # bytes at the start of the vfs partition that tie it to the folder of files
+ROWS = [  # of MicroPython's releases for 4 MiB
+    Partition("nvs", 1, 2, 0x9000, 0x6000), Partition("phy_init", 1, 1, 0xF000, 0x1000),
+    Partition("factory", 0, 0, 0x10000, 0x1F0000), Partition("vfs", 1, 0x81, 0x200000, 0x200000),
+]  # fmt: skip
 FILE_SYSTEMS = (0x81, 0x82, 0x83)  # partition subtypes fat, spiffs, littlefs
 
 
@@ -54,23 +60,16 @@ class EspBoard(EmulatedBoard):
     Args:
         chip: as esptool names it.
         offset: where the boot loader lies in flash.
+        more: `heap`, `romfs`, `camera` of EmulatedBoard.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        chip: str,
-        offset: int,
-        heap: str = "512k",
-        fuse: int | None = None,
-        romfs: int = 0,
-    ) -> None:
+    def __init__(self, folder: Path, chip: str, offset: int, fuse: int | None = None, **more: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.chip, self._offset = folder, chip, offset
         self.flash = Flash(folder / "flash.bin")
         self._loader: Loader | None = None
         self._tail = b""
-        super().__init__(folder / "files", heap, fuse, romfs)
+        super().__init__(folder / "files", fuse=fuse, **more)
 
     @property
     def boots(self) -> bool:
@@ -129,7 +128,7 @@ class EspBoard(EmulatedBoard):
             super()._receive(typed)
 
 
-def stand_in_firmware(chip: str, offset: int, rows: list[Partition]) -> bytes:
+def stand_in_firmware(chip: str, offset: int, rows: Sequence[Partition] = ROWS) -> bytes:
     """A whole image for `chip` with this partition table that flashes, verifies and boots here, and does nothing on a
     real chip: for trying the way when no release of MicroPython is at hand.
     """

@@ -98,7 +98,7 @@ def load_quantity(where: str, entry: Any, sources: dict[str, str]) -> Quantity:
     unknown = set(entry) - {"value", "unit", "kind", "conditions", "source", "low", "high", "via"}
     if unknown:
         raise ProfileError(f"{where}: unknown field {sorted(unknown)[0]}")
-    for field in ("value", "unit", "kind", "source"):
+    for field in ("value", "unit", "kind", "conditions", "source"):
         if entry.get(field) in (None, ""):
             raise ProfileError(f"{where}: has no {field}; a number without it is not used")
     source = sources.get(entry["source"])
@@ -119,7 +119,7 @@ def load_quantity(where: str, entry: Any, sources: dict[str, str]) -> Quantity:
     if "low" in numbers and not numbers["low"] <= numbers["value"] <= numbers["high"]:
         raise ProfileError(f"{where}: value lies outside low..high")
     return Quantity(
-        numbers["value"], entry["unit"], entry["kind"], entry.get("conditions", ""), source,
+        numbers["value"], entry["unit"], entry["kind"], entry["conditions"], source,
         numbers.get("low"), numbers.get("high"), entry.get("via"),
     )  # fmt: skip
 

@@ -96,21 +96,24 @@ def provision(
         replace: let the board, or the device id, change hands.
         update_key: 32-byte Ed25519 key whose updates the board accepts.
         settings: more lines of config.json, e.g. `camera` or `interval_s`.
+
+    What `wifi` and `settings` gave once stays on the board until they give something else: config.json lists it under
+    `local`.
     """
     files = read_directory(folder)
     config = settings_of(files, folder)
     device = config["device"]
-    config |= settings or {}
-    if wifi:
-        config["wifi"] = wifi
-    files[LAST] = json.dumps(config, indent=1).encode()
     if update_key is not None:
         if len(update_key) != 32:
             raise ProvisionError("an update key is 32 bytes: make it with `blindsight hw update-key`")
         files["update.pub"] = update_key
     print_ = fingerprint(files.get("pk.bin", b""))
-    board = link.inspect("/bs", "/bs.new", read=("/bs/config.json",))
+    board = link.inspect("/bs", "/bs.new", read=("/bs/config.json", "/bs.new/config.json"))
     _check_owner(board, device, inventory, replace)
+    local = _local(board, device) | (settings or {}) | ({"wifi": wifi} if wifi else {})
+    if local:
+        config |= local | {"local": sorted(local)}
+    files[LAST] = json.dumps(config, indent=1).encode()
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     changed = sorted(n for n, h in hashes.items() if board["files"].get(f"/bs/{n}") != h)
     fields = {
@@ -138,11 +141,22 @@ def provision(
     return Provisioned(device, changed, print_, False, row)
 
 
-def _check_owner(board: dict[str, Any], device: str, inventory: Inventory, replace: bool) -> None:
+def _on_board(board: dict[str, Any], name: str = "/bs/config.json") -> dict[str, Any]:
     try:
-        holds = json.loads(board["read"].get("/bs/config.json", "{}")).get("device", device)
-    except (ValueError, AttributeError):
-        holds = device
+        found = json.loads(board["read"].get(name, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _local(board: dict[str, Any], device: str) -> dict[str, Any]:
+    """The settings that former provisionings of this device gave beside its directory."""
+    now = _on_board(board) or _on_board(board, "/bs.new/config.json")  # the second where a writing was cut
+    return {n: now[n] for n in now.get("local", []) if n in now} if now.get("device") == device else {}
+
+
+def _check_owner(board: dict[str, Any], device: str, inventory: Inventory, replace: bool) -> None:
+    holds = _on_board(board).get("device", device)
     if holds != device and not replace:
         raise ProvisionError(f"this board is {holds}: add --replace to make it {device}")
     known = inventory.rows().get(device, {}).get("board_uid")

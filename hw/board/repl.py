@@ -1,7 +1,7 @@
 # MicroPython: no contextlib, no zip(strict)
 # mypy: ignore-errors
 # ruff: noqa: SIM105
-"""Makes the MicroPython unix port a board on a serial line: `micropython repl.py ROOT raw|main|idle`.
+"""Makes the MicroPython unix port a board on a serial line: `micropython repl.py ROOT raw|main|idle [camera]`.
 
 ROOT becomes the file system `/`. Standard input and output speak the raw REPL that mpremote speaks. A soft reset ends
 the process with status 10 (raw) or 11 (friendly: boot.py and main.py run next), and hw/emulated.py starts it again, so
@@ -67,6 +67,16 @@ def add_rom(host: object, path: str) -> None:
         vfs.mount(vfs.VfsRom(rom.data), "/rom")
     except (OSError, ValueError):
         pass
+
+
+def add_camera(host: object, scene: str) -> None:
+    """The module `camera`, part of the firmware of boards that have one."""
+    sys.path.insert(0, __file__.rsplit("/", 1)[0])
+    import camera_emulated
+
+    sys.path.pop(0)
+    camera_emulated.Camera = camera_emulated.make(host, scene)
+    sys.modules["camera"] = camera_emulated
 
 
 class Disk:
@@ -201,8 +211,10 @@ def serve(raw: bool) -> int:
 
 def main() -> int:
     root, mode = sys.argv[1], sys.argv[2]
-    del sys.argv[1:]
     disk = Disk(root)
+    if "camera" in sys.argv:
+        add_camera(disk.host, root + ".scene")
+    del sys.argv[1:]
     vfs.umount("/")
     vfs.mount(disk, "/")
     sys.path[:] = ["", ".frozen", "/lib"]

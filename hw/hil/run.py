@@ -65,7 +65,10 @@ def verdict(bodies: dict[str, dict[str, int]]) -> str:
         return "no board was tested: name bodies with --body or --hardware-map"
     for name, counts in bodies.items():
         if counts["failed"]:
-            return f"{name}: {counts['failed']} tests failed; see above"
+            return (
+                f"{name}: {counts['failed']} tests failed; the reasons are above (if the board went away: plug it in "
+                "again, run the same command)"
+            )
         if not counts["passed"] and not counts["quarantined"]:
             return f"{name}: every test was skipped; the reasons are above"
     return ""

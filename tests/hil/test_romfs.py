@@ -84,12 +84,14 @@ def test_pulled_while_writing_it(tmp_path: Path) -> None:
         target.write_text(text)
     with EmulatedBoard(tmp_path / "flash", romfs=ROOM) as board:
         deploy_romfs(Link(board.port))
-    with EmulatedBoard(tmp_path / "flash", fuse=40000) as board:
-        with pytest.raises(LinkError, match="run the same command"):
-            deploy_romfs(Link(board.port, 60), changed)
+    with (
+        EmulatedBoard(tmp_path / "flash", fuse=40000) as board,
+        pytest.raises(LinkError, match="run the same command"),
+    ):
+        deploy_romfs(Link(board.port, 60), changed)
     with EmulatedBoard(tmp_path / "flash") as board:
         link = Link(board.port)
-        with pytest.raises(LinkError, match="no application .* hw deploy"):
+        with pytest.raises(LinkError, match=r"no application .* hw deploy"):
             selftest(link)
         assert deploy_romfs(link, changed).version.startswith("9.")
         assert selftest(link)["passed"]
@@ -103,6 +105,8 @@ def test_a_board_without_romfs_is_refused(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
         assert "no ROMFS partition" in done.stderr
-    with EmulatedBoard(tmp_path / "small", romfs=16 << 10) as board:
-        with pytest.raises(LinkError, match="its ROMFS has 16,384"):
-            deploy_romfs(Link(board.port))
+    with (
+        EmulatedBoard(tmp_path / "small", romfs=16 << 10) as board,
+        pytest.raises(LinkError, match="its ROMFS has 16,384"),
+    ):
+        deploy_romfs(Link(board.port))

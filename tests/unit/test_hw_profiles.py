@@ -12,7 +12,9 @@ TWELVE = {
     "esp32", "esp32-s3-sense", "esp32-c3", "esp32-c6", "esp32-cam", "pico-w", "pico-2-w", "nrf52840",
     "pi-zero-2w", "pi-3b-plus", "pi-4b", "pi-5",
 }  # fmt: skip
-GOOD = {"value": 8, "unit": "uA", "kind": "datasheet", "via": "pdf", "source": "sheet"}
+GOOD = {
+    "value": 8, "unit": "uA", "kind": "datasheet", "via": "pdf", "conditions": "25 C", "source": "sheet"
+}  # fmt: skip
 SOURCES = {"sheet": "the manufacturer's datasheet"}
 
 
@@ -47,6 +49,7 @@ def test_every_described_source_is_used() -> None:
         ({"source": ""}, "has no source"),
         ({"source": "elsewhere"}, "not described"),
         ({"unit": None}, "has no unit"),
+        ({"conditions": None}, "has no conditions"),
         ({"unit": "furlong"}, "unit 'furlong'"),
         ({"kind": "guess"}, "kind 'guess'"),
         ({"kind": None}, "has no kind"),
@@ -77,6 +80,19 @@ def test_a_file_with_a_bare_number_is_refused(tmp_path: Path) -> None:
     for name in ("../bad", "", "A"):
         with pytest.raises(profiles.ProfileError):
             profiles.load_profile(name, tmp_path)
+
+
+def test_a_planted_number_without_source_stops_the_loader(tmp_path: Path) -> None:
+    """One line of a shipped profile changed: the whole file is refused, by name."""
+    text = (profiles.HERE / "profiles" / "esp32-s3.toml").read_text()
+    line = next(x for x in text.splitlines() if x.startswith("light_sleep"))
+    for field in ("source", "conditions", "kind", "unit"):
+        planted = "\n".join(
+            x if x != line else line.replace(f"{field} = ", f"{field}x = ") for x in text.splitlines()
+        )
+        (tmp_path / "esp32-s3.toml").write_text(planted)
+        with pytest.raises(profiles.ProfileError, match="esp32-s3.toml: power.light_sleep"):
+            profiles.load_profile("esp32-s3", tmp_path)
 
 
 def test_measured_files_fit_the_design() -> None:

@@ -18,12 +18,13 @@ class FakeLink:
     port = "/dev/fake"
 
     def __init__(self, uid: str, holds: str | None = None) -> None:
-        self.uid, self.holds = uid, holds
+        self.uid = uid
+        self.config: dict[str, Any] = {"device": holds} if holds else {}
         self.sent: dict[str, bytes] = {}
         self.removed: list[str] = []
 
     def inspect(self, *folders: str, read: tuple[str, ...] = ()) -> dict[str, Any]:
-        text = {"/bs/config.json": json.dumps({"device": self.holds})} if self.holds else {}
+        text = {"/bs/config.json": json.dumps(self.config)} if self.config else {}
         return {"uid": self.uid, "platform": "esp32", "files": {"/bs.new/other.bin": "x"}, "read": text}
 
     def put(self, files: dict[str, bytes], doing: str) -> None:
@@ -55,6 +56,23 @@ def test_what_goes_to_the_board(folder: Path, tmp_path: Path) -> None:
     text = (tmp_path / "i.json").read_text()
     assert "hidden" not in text and done.row["state"] == "ready" and done.row["board_uid"] == "aa"
     assert done.fingerprint == fingerprint(bytes(3360)) and len(done.fingerprint.split()) == 16
+
+
+def test_what_was_given_once_stays(folder: Path, tmp_path: Path) -> None:
+    """Wi-Fi and camera survive a provisioning that names neither, but not a change of identity."""
+    inventory, board = Inventory(tmp_path / "i.json"), FakeLink("aa")
+    link: Any = board
+    wifi = {"ssid": "net", "password": "hidden"}
+    provision(link, folder, inventory, wifi, settings={"camera": {"kind": "synthetic"}, "interval_s": 5})
+    first = json.loads(board.sent["/bs.new/config.json"])
+    assert first["local"] == ["camera", "interval_s", "wifi"]
+    board.config = first
+    provision(link, folder, inventory, update_key=bytes(32), settings={"interval_s": 9})
+    second = json.loads(board.sent["/bs.new/config.json"])
+    assert second == first | {"interval_s": 9}
+    board.config = first | {"device": "other"}
+    provision(link, folder, inventory, replace=True)
+    assert "wifi" not in json.loads(board.sent["/bs.new/config.json"])
 
 
 def test_one_identity_stays_on_one_board(folder: Path, tmp_path: Path) -> None:
