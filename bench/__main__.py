@@ -1,107 +1,38 @@
-"""`make bench`: run every benchmark, write bench/results/<table>.csv, print what was measured.
+"""`make bench`: every benchmark in turn; each writes bench/results/NAME.csv.
 
-    python -m bench [TABLE ...]
+    python -m bench [--quick] [NAME ...]
 
-Each table is one script that prints one JSON object with `--json`: a row, or `rows`. Every row is written
-with the machine, the commit and the compiler. Two cores are shared by both parties, and figures depend on
-what else the machine was doing: compare within a run.
+A script that fails leaves its earlier table and the others alone, and is named at the end. Two cores are shared by both
+parties, and figures depend on what else the machine was doing: compare within a run (`load` is in every row).
 """
 
-import csv
-import datetime
-import json
-import platform
+import argparse
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+import time
 
-from rich.console import Console
-from rich.table import Table
-
-RESULTS = Path(__file__).parent / "results"
-INFER = [sys.executable, "-m", "blindsight.app.cli", "infer", "--json", "--model"]
-TABLES: dict[str, list[list[str]]] = {
-    "ntt": [[sys.executable, "-m", "bench.ntt", "--json"]],
-    "ot": [[sys.executable, "-m", "bench.ot", "--json"]],
-    "relu": [[sys.executable, "-m", "bench.relu", "--json"]],
-    "linear": [[sys.executable, "-m", "bench.linear", "--json"]],
-    "infer": [
-        [*INFER, model, "--count", "32", "--link", link]
-        for model in ("mnist", "fashion", "cifar")
-        for link in ("lan", "wan")
-    ],
-}
+TABLES = ("ntt", "ot", "relu", "protocols", "linear", "infer", "layers", "links", "scaling")
 
 
-def context() -> dict[str, str]:
-    """What a figure depends on beside the code."""
-
-    def first_line(*command: str) -> str:
-        try:
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
-        except (OSError, subprocess.CalledProcessError, IndexError):
-            return "unknown"
-
-    cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-        "commit": first_line("git", "rev-parse", "--short", "HEAD"),
-        "machine": cpu,
-        "compiler": first_line("c++", "--version"),
-    }
-
-
-def scalars(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with nested objects flattened as name.key, and lists left out."""
-    out: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, dict) and all(not isinstance(v, dict | list) for v in value.values()):
-            out |= {f"{name}.{key}": v for key, v in value.items()}
-        elif not isinstance(value, dict | list):
-            out[name] = value
-    return out
-
-
-def measure(commands: list[list[str]]) -> list[dict[str, Any]]:
-    """The rows of one table."""
-    rows = []
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1:]}")
-        result = json.loads(done.stdout)
-        rows += [scalars(row) for row in result.get("rows", [result])]
-    return rows
-
-
-def main() -> None:
-    names = sys.argv[1:] or list(TABLES)
-    if unknown := set(names) - set(TABLES):
-        raise SystemExit(f"no table {', '.join(sorted(unknown))}: there are {', '.join(TABLES)}")
-    RESULTS.mkdir(exist_ok=True)
-    out, about = Console(), context()
-    for name in names:
-        rows = measure(TABLES[name])
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        with open(RESULTS / f"{name}.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, [*columns, *about])
-            writer.writeheader()
-            writer.writerows({**row, **about} for row in rows)
-        table = Table(*columns, title=name)
-        for row in rows:
-            table.add_row(
-                *(f"{v:,.4g}" if isinstance(v := row.get(c, ""), float) else str(v) for c in columns)
-            )
-        out.print(table)
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Every benchmark in turn.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(TABLES)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="small sizes, into build/bench")
+    args = parser.parse_args()
+    if unknown := set(args.names) - set(TABLES):
+        parser.error(f"no table {', '.join(sorted(unknown))}: there are {', '.join(TABLES)}")
+    names, failed, start = args.names or list(TABLES), [], time.monotonic()
+    for i, name in enumerate(names, 1):
+        began = time.monotonic()
+        print(f"[{i}/{len(names)}] {name}", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", f"bench.{name}", *(["--quick"] if args.quick else [])]
+        if subprocess.run(command).returncode:
+            failed.append(name)
+        print(f"[{i}/{len(names)}] {name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    verdict = f"failed: {', '.join(failed)}" if failed else "all written"
+    print(f"{len(names)} tables in {time.monotonic() - start:.0f} s, {verdict}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Linear layers of VGG-16, layer by layer: integer speed online, homomorphic cost offline.
 
-    python -m bench.linear [--size 32|224] [--batch 16] [--threads 1] [--runs 5] [--online-only] [--json]
+    python -m bench.linear [--size 32|224] [--batch 16] [--threads 1] [--runs 5] [--online-only] [--quick] [--json]
 
 Online: billions of multiply-accumulates a second (16-bit weights times 32-bit ring elements), portable and
 fastest kernels in the same run, best of the runs. Offline: both parties as threads of this process with
@@ -8,8 +8,6 @@ real encryption; bytes on the wire and each party's processor time, an image. We
 the cost depends on shapes alone.
 """
 
-import argparse
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.table import finish, options, say
 from blindsight import _native
 from blindsight.channel import memory_pair
 from blindsight.he.secret.linear import LayerKey
@@ -115,23 +114,24 @@ def offline_row(plan: Plan, op: WeightedOp, weights: dict[str, np.ndarray], batc
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.linear", description="Linear layers of VGG-16.")
+    parser = options(__doc__)
     parser.add_argument("--size", type=int, default=32, choices=sorted(DENSE))
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--online-only", action="store_true")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     plan, rng, rows = vgg16(args.size), np.random.default_rng(0), []
-    for op in plan.weighted:
+    batch, runs = (1, 1) if args.quick else (args.batch, args.runs)
+    for op in plan.weighted[-3:] if args.quick else plan.weighted:
         weights = {op.weight: rng.integers(-2048, 2048, op.weight_shape, np.int16)}
         conv = Conv.of(op, plan.op(op.inputs[0]).shape)
         row: dict[str, Any] = {"layer": f"{conv.channels}x{conv.height}x{conv.width} -> {conv.outputs}"}
+        say(f"VGG-16 at {args.size}: {row['layer']}")
         row["mmac"] = conv.macs / 1e6
-        row |= online_row(op, conv, weights[op.weight], args.threads, args.runs)
+        row |= online_row(op, conv, weights[op.weight], args.threads, runs)
         if not args.online_only:
-            row |= offline_row(plan, op, weights, args.batch)
+            row |= offline_row(plan, op, weights, batch)
         rows.append(row)
     total: dict[str, Any] = {"layer": "all"}
     for key in rows[0]:
@@ -140,17 +140,9 @@ def main() -> None:
     for isa in ("portable", "native"):
         total[f"{isa}_gmac_s"] = total["mmac"] / total[f"{isa}_ms"]
     rows.append(total)
-    if args.json:
-        about = {"size": args.size, "batch": args.batch, "threads": args.threads}
-        print(json.dumps({"bench": "linear", **about, "rows": rows}))
-        return
-    keys = list(rows[0])
-    print(
-        f"VGG-16 at {args.size}x{args.size}; offline an image, batches of {args.batch}; {args.threads} thread(s)"
-    )
-    print(f"{'layer':22}" + "".join(f"{key:>16}" for key in keys[1:]))
-    for row in rows:
-        print(f"{row['layer']:22}" + "".join(f"{row[key]:16.1f}" for key in keys[1:]))
+    about = {"size": args.size, "batch": batch, "threads": args.threads}
+    name = "linear" if args.size == 32 else f"linear-{args.size}"
+    finish(name, [{**row, **about} for row in rows], args.quick, args.json)
 
 
 if __name__ == "__main__":

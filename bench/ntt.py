@@ -1,6 +1,6 @@
 """The lattice rings on one core: transforms, multiply-accumulate, and the steps of an encrypted linear layer.
 
-    python -m bench.ntt [--repeats R] [--json]
+    python -m bench.ntt [--repeats R] [--quick] [--json]
 
 Every operation on the portable kernels and on the fastest that this machine has, the best of R runs each (others work on
 the same machine). `mac` is one coefficient of one weight polynomial times one polynomial of a ciphertext, added up
@@ -10,14 +10,13 @@ rounding, packing), a product with the transform of its weight.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable
 
 import numpy as np
 
 import blindsight._native as native
+from bench.table import finish, options
 from blindsight.he.linear import Evaluator, Scattered
 from blindsight.he.secret.linear import LayerKey
 from blindsight.params import CONCEALED, INGEST, LINEAR
@@ -123,21 +122,10 @@ def measure(repeats: int) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=400)
-    parser.add_argument("--json", action="store_true")
+    parser = options(__doc__)
+    parser.add_argument("--repeats", type=int)
     args = parser.parse_args()
-    rows = measure(args.repeats)
-    if args.json:
-        print(json.dumps({"rows": rows}))
-        return
-    for row in rows:
-        print(
-            f"{row['op']:<24} N={row['n']:<5} {row['kernels']} {row['time']:>8} {row['unit']}   "
-            f"portable {row['portable']:>8} {row['unit']}   x {row['ratio']}"
-        )
+    finish("ntt", measure(args.repeats or (20 if args.quick else 400)), args.quick, args.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Oblivious transfer by two processes over loopback TCP, a core each: random OTs, finished pads, triples, bytes.
 
-    python -m bench.ot [--ots N] [--runs R] [--isa ISA] [--json]
+    python -m bench.ot [--ots N] [--runs R] [--isa ISA] [--quick] [--json]
 
 Every row makes its correlations with the real generator (base OT apart, in `setup_s`).  `wall` is the rate by the clock, best of the
 runs; `core` is the rate by the busier party's own processor time, which other work on the machine disturbs less.  A row counts the
@@ -9,13 +9,12 @@ random OTs below it: k for an instance of 1-of-2^k OT, two for a triple.
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import sys
 import time
 from typing import Any
 
+from bench.table import finish, options
 from blindsight import _native
 from blindsight.channel import Channel, tcp_connect, tcp_listen
 from blindsight.ot.correlations import Draw, bits, ints, triples
@@ -41,9 +40,9 @@ def rows(ots: int) -> list[tuple[str, dict[str, Any], Draw]]:
 def party(channel: Channel, ots: int, runs: int) -> list[dict[str, float]]:
     """What one party measured of every row."""
     results = []
-    for _, options, d in rows(ots):
+    for _, chosen, d in rows(ots):
         start = time.perf_counter()
-        generator = Generator(channel, **options)
+        generator = Generator(channel, **chosen)
         setup, best = time.perf_counter() - start, {"wall_s": float("inf"), "cpu_s": float("inf")}
         before = channel.stats.copy()
         for _ in range(runs):
@@ -83,39 +82,31 @@ def report(ots: int, mine: list[dict[str, float]], theirs: list[dict[str, float]
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="bench.ot", description="Oblivious transfer over loopback.")
-    parser.add_argument("--ots", type=int, default=1 << 23, help="random OTs a row")
+    parser = options(__doc__)
+    parser.add_argument("--ots", type=int, help="random OTs a row (2^23)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--isa", default="native", help=f"one of {', '.join(_native.isas())}")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help="set in the second process")
     args = parser.parse_args()
     _native.set_isa(args.isa)
+    ots = args.ots or (1 << 19 if args.quick else 1 << 23)
     if args.port is not None:
         channel = tcp_connect(1, "127.0.0.1", args.port)
-        results = party(channel, args.ots, args.runs)
+        results = party(channel, ots, args.runs)
         channel.send_control({"results": results})
         channel.close()
         return
     listener = tcp_listen(0)
     port = str(listener.address[1])
     command = [sys.executable, "-m", "bench.ot", "--port", port, "--isa", args.isa]
-    with subprocess.Popen([*command, "--ots", str(args.ots), "--runs", str(args.runs)]) as child:
+    with subprocess.Popen([*command, "--ots", str(ots), "--runs", str(args.runs)]) as child:
         channel = listener.accept()
-        mine = party(channel, args.ots, args.runs)
+        mine = party(channel, ots, args.runs)
         theirs = channel.recv_control()["results"]
         child.wait()
         channel.close()
-    table = report(args.ots, mine, theirs)
-    if args.json:
-        print(json.dumps({"bench": "ot", "isa": args.isa, "rows": table}))
-        return
-    print(f"{'':32} {'M OT/s wall':>12} {'M OT/s core':>12} {'M inst/s':>9} {'bytes/OT':>9}")
-    for r in table:
-        speeds = (
-            f"{r['wall_m_ots_per_s']:12.1f} {r['core_m_ots_per_s']:12.1f} {r['wall_m_instances_per_s']:9.1f}"
-        )
-        print(f"{r['row']:32} {speeds} {r['bytes_per_ot']:9.2f}")
+    found = [{"isa": args.isa, **row} for row in report(ots, mine, theirs)]
+    finish("ot", found, args.quick, args.json)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,10 @@ def table(header: list[str], body: list[list[str]]) -> list[str]:
 
 
 def inference() -> list[str]:
+    """Per model, loopback; then those of the WAN."""
     body = []
-    for r in rows("infer"):
+    far = [r for r in rows("links") if r["link"] == "wan"]
+    for r in rows("infer") + far:
         ms = [f"{1e3 * float(r[k]):,.0f} ms" for k in ("online_s", "offline_s")]
         mb = [f"{float(r[k]) / 1e6:.2f} MB" for k in ("online_bytes", "offline_bytes")]
         body.append([f"{r['model']}, {r['link']}", f"{float(r['agreement']):.1%}", *ms, *mb])

@@ -1,6 +1,6 @@
 """ReLU by two processes over loopback TCP: bytes, rounds and microseconds an element, offline (OT extension) and online.
 
-    python -m bench.relu [--elements N] [--f F] [--m M] [--runs R] [--json]
+    python -m bench.relu [--elements N] [--f F] [--m M] [--runs R] [--quick] [--json]
 
 Each run makes its correlations with the real generator, then consumes them in one ReLU. The best run is
 reported (others work on the same machine), set-up (base OT) apart; CPU time is that of the busier party. The
@@ -9,14 +9,13 @@ result is checked against the ideal functionality in every run.
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import sys
 import time
 
 import numpy as np
 
+from bench.table import finish, options
 from blindsight.channel import Channel, tcp_connect, tcp_listen
 from blindsight.mpc import ideal
 from blindsight.mpc.relu import ReLU
@@ -86,41 +85,29 @@ def party(channel: Channel, elements: int, f: int, m: int, runs: int) -> list[di
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="ReLU by two processes over loopback TCP")
-    parser.add_argument("--elements", type=int, default=1 << 20)
+    parser = options(__doc__)
+    parser.add_argument("--elements", type=int)
     parser.add_argument("--f", type=int, default=12)
     parser.add_argument("--m", type=int, default=16)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)  # set in the second process
+    parser.add_argument("--port", type=int, help="set in the second process")
     args = parser.parse_args(argv)
-    size = (args.elements, args.f, args.m, args.runs)
+    elements = args.elements or (1 << 14 if args.quick else 1 << 20)
+    size = (elements, args.f, args.m, args.runs)
     if args.port is not None:
         party(tcp_connect(1, "127.0.0.1", args.port), *size)
         return 0
     listener = tcp_listen(0)
     flags = [f"--{k}={v}" for k, v in zip(("elements", "f", "m", "runs"), size, strict=True)]
-    peer = subprocess.Popen([sys.executable, __file__, *flags, f"--port={listener.address[1]}"])
+    peer = subprocess.Popen([sys.executable, "-m", "bench.relu", *flags, f"--port={listener.address[1]}"])
     channel = listener.accept()
     listener.close()
     rows = party(channel, *size)
     if peer.wait():
         return 1
     best = min(rows, key=lambda row: row["total_us"])
-    result = {"elements": args.elements, "f": args.f, "m": args.m, "runs": args.runs, **best}
-    if args.json:
-        print(json.dumps(result))
-        return 0
-    print(
-        f"ReLU, f = {args.f}, m = {args.m}, {args.elements} elements, best of {args.runs} runs, an element:"
-    )
-    for phase, rest in (
-        ("online ", f"{best['rounds']} rounds"),
-        ("offline", f"{best['random_ots']:.0f} random OTs"),
-    ):
-        us, cpu, size = (best[f"{phase.strip()}_{what}"] for what in ("us", "cpu_us", "bytes"))
-        print(f"  {phase}  {us:.3f} us (CPU {cpu:.3f})  {size:.2f} bytes  {rest}")
-    print(f"  in all   {best['total_us']:.3f} us  (set-up once: {best['setup_s']:.2f} s)")
+    result = {"elements": elements, "f": args.f, "m": args.m, "runs": args.runs, **best}
+    finish("relu", [result], args.quick, args.json)
     return 0
 
 
