@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from blindsight.app import eval_membership
 from blindsight.app.images import load_images
 from blindsight.app.infer import infer, servers_files
 from blindsight.app.modelfile import find_model, pictures_of
@@ -199,6 +200,8 @@ def register(app: typer.Typer) -> None:
     @group.callback()
     def evaluate() -> None:
         """How well a model does."""
+
+    eval_membership.register(group)
 
     @group.command("accuracy")
     def command(

@@ -8,6 +8,7 @@ INSECURE by purpose; for evaluation and tests.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from sympy import QQ, ZZ
@@ -135,7 +136,7 @@ def nearest(matrix: list[list[int]], target: list[int]) -> list[int]:
     size = len(matrix)
     lattice = DomainMatrix([[ZZ(x) for x in row] for row in matrix], (size, size), ZZ).lll()
     basis = [[int(x) for x in row] for row in lattice.to_Matrix().tolist()]
-    stars: list[list[object]] = []
+    stars: list[list[Any]] = []
     for row in basis:
         star = [QQ(x) for x in row]
         for other in stars:

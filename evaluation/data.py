@@ -34,6 +34,11 @@ class Population:
     source: str
 
 
+def few(folder: Path | None) -> bool:
+    """Whether only the small pack is at hand: no folder named, neither here nor by BLINDSIGHT_DATA."""
+    return folder is None and "BLINDSIGHT_DATA" not in os.environ
+
+
 def population(folder: Path | None, judged: int, known: int, seed: int = 7) -> Population:
     """Members and others, `judged` + `known` of each, or as many as the small pack holds.
 

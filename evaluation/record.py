@@ -7,6 +7,7 @@ are not kept.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -43,6 +44,9 @@ from blindsight.wire.blocks import C0_BITS, DEGREE, Layout, Mode
 from blindsight.wire.result import Context, Reveal, seal, sealed_bytes
 
 PER_BLOCK, BATCH = 4, 16
+MATERIAL = (
+    1 << 16
+)  # bytes of the own material that are looked at: all masks and linear shares, the first pads
 BUCKETS = 256
 PARTIES = ("cloud", "helper")
 
@@ -191,12 +195,8 @@ class _Party:
     def __init__(
         self, party: int, channel: Any, side: tuple[Plan, Any, Any], device: Device, tamper: tuple[str, ...]
     ) -> None:
-        self.party, self.channel, self.device, self.tamper = (
-            party,
-            Recorder(channel, transcript=True),
-            device,
-            tamper,
-        )
+        self.party, self.device, self.tamper = party, device, tamper
+        self.channel: Any = Recorder(channel, transcript=True)
         plan, weights, self.linear = side
         self.network = Watched(plan, weights)
         self.pixels = plan.height * plan.width * plan.channels
@@ -219,7 +219,7 @@ class _Party:
     def _picture(self, parcel: Any, slot: Slot) -> _Row:
         row, channel = _Row(), self.channel
         self.network.row = row
-        own = self.form.pack(slot)
+        own = self.form.pack(slot)[:MATERIAL]
         channel.received.clear()
         channel.sent.clear()
         rounds = channel.stats.rounds
@@ -275,26 +275,27 @@ def _top_bits(layout: Layout, blocks: list[bytes]) -> np.ndarray:
     return np.concatenate(out)
 
 
-_SIGNS = np.random.default_rng(1).integers(0, 2, 1 << 20).astype(np.float32) * 2 - 1
+_ONES = np.bitwise_count(np.arange(256, dtype=np.uint8)).astype(np.float64)
+_VALUES = np.arange(256, dtype=np.float64)
 
 
 def statistics(messages: list[bytes]) -> np.ndarray:
     """Numbers that show what a message's bytes are, were they anything but uniform: for each message mean, deviation,
-    share of ones and the first words; of all together signed sums in `BUCKETS` buckets.
+    share of ones and the first words; of all together sums in `BUCKETS` buckets by place.
     """
-    out, total = [], np.zeros(BUCKETS, np.float32)
+    out, total = [], np.zeros(BUCKETS, np.int64)
     for message in messages:
         data = np.frombuffer(message, np.uint8)
-        values = data.astype(np.float32) - 127.5
-        head = np.zeros(8, np.float32)
+        share = np.bincount(data, minlength=256) / data.size
+        mean = float(share @ _VALUES)
+        head = np.zeros(8)
         words = np.frombuffer(message[: len(message) // 4 * 4][:32], "<i4")
         head[: len(words)] = words / 2.0**31
-        out.append([values.mean(), values.std(), np.bitwise_count(data).mean(), *head])
-        signed = values * _SIGNS[: len(values)]
-        whole = len(signed) // BUCKETS * BUCKETS
-        total += signed[:whole].reshape(-1, BUCKETS).sum(axis=0)
-        total[: len(signed) - whole] += signed[whole:]
-    return np.concatenate([np.array(out, np.float32).reshape(-1), total])
+        out += [mean, math.sqrt(max(0.0, float(share @ _VALUES**2) - mean**2)), float(share @ _ONES), *head]
+        whole = len(data) // BUCKETS * BUCKETS
+        total += data[:whole].reshape(-1, BUCKETS).sum(axis=0, dtype=np.int64)
+        total[: len(data) - whole] += data[whole:]
+    return np.concatenate([out, total]).astype(np.float32)
 
 
 def _view(rows: list[_Row], keep: set[str] | None) -> View:
