@@ -19,6 +19,7 @@ COMMANDS = (
     "services",
     "keys",
     "split",
+    "store",
     "broker",
     "hw",
     "send",

@@ -28,7 +28,7 @@ from blindsight.wire.result import Failure, FailureCode, Receipt, Result, Reveal
 BATCH = 256
 POLL_S = 0.25
 PURGE_S = 600.0
-SCRUB_S = 10.0
+LOOK_S = 10.0
 ARRIVALS = 4096  # more than a broker leaves unacknowledged; beyond it the connection itself is held back
 
 
@@ -162,7 +162,7 @@ class Ingress:
     def _publish(self) -> None:
         pictures = Pictures(self._config.database)
         sent: dict[int, tuple[str, bytes, str]] = {}
-        next_purge, next_scrub = 0.0, 0.0
+        next_purge, next_look = 0.0, 0.0
         try:
             while not self._stop.is_set():
                 self.due.wait(POLL_S)
@@ -170,10 +170,9 @@ class Ingress:
                 try:
                     self._settle(pictures, sent)
                     self._send_due(pictures, sent)
-                    if self._scrub_due.is_set() and time.monotonic() > next_scrub:
-                        self._scrub_due.clear()
-                        next_scrub = time.monotonic() + SCRUB_S
-                        pictures.database.scrub()  # answered ciphertexts leave the write-ahead log too
+                    if time.monotonic() > next_look:
+                        next_look = time.monotonic() + LOOK_S
+                        self._look(pictures)
                     if time.monotonic() > next_purge:
                         next_purge = time.monotonic() + PURGE_S
                         self._purge(pictures)
@@ -209,15 +208,20 @@ class Ingress:
                 if mid is None:
                     return
                 sent[mid] = entry
-                self._metrics.count(f"{what}s_published")
+                self._metrics.count("published", what=what)
+
+    def _look(self, pictures: Pictures) -> None:
+        for state, count in pictures.open_counts().items():
+            self._metrics.gauge("pictures", count, state=state)
+        if self._scrub_due.is_set():
+            self._scrub_due.clear()
+            pictures.database.scrub()  # answered ciphertexts leave the write-ahead log too
 
     def _purge(self, pictures: Pictures) -> None:
         limits = self._config.limits
         gone = pictures.purge(limits.assembling_s, limits.answers_s, limits.ids_s)
         if gone:
             self._log.info("purged", pictures=gone)
-        for state, count in pictures.counts().items():
-            self._metrics.gauge("pictures", count, state=state)
 
 
 def answer(row: Row) -> bytes:

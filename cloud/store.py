@@ -231,6 +231,14 @@ class Pictures:
         with self.database.transaction("quarantine") as db:
             return db.execute("DELETE FROM quarantine").rowcount
 
+    def open_counts(self) -> dict[str, int]:
+        """Pictures that are not finished, by state."""
+        out = dict.fromkeys(("assembling", "ready", "shared"), 0)
+        for which in ("= 'assembling'", "IN ('ready', 'shared')"):  # each has its index
+            query = f"SELECT state, count(*) AS n FROM pictures WHERE state {which} GROUP BY state"
+            out |= {r["state"]: r["n"] for r in self.database.rows(query)}
+        return out
+
     def counts(self) -> dict[str, int]:
         """Pictures by state."""
         rows = self.database.rows("SELECT state, count(*) AS n FROM pictures GROUP BY state")

@@ -213,7 +213,7 @@ class Process:
         """How often an event is in the log."""
         return sum(e["event"] == event for e in self.events())
 
-    def until(self, event: str, times: int = 1, seconds: float = 20) -> None:
+    def until(self, event: str, times: int = 1, seconds: float = 60) -> None:
         """Waits until an event is in the log so often."""
         deadline = time.monotonic() + seconds
         while self.count(event) < times:

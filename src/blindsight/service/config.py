@@ -6,6 +6,7 @@ import dataclasses
 import tomllib
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +17,9 @@ class ConfigError(Exception):
     """The file cannot be used; the message names the setting and what it must be."""
 
 
-def load(kind: type[T], path: Path) -> T:
+def load(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     """The dataclass `kind` from the TOML file at `path`; tables become nested dataclasses, relative paths are
-    taken from the file's folder.
+    taken from the file's folder. `overrides`: `table.setting=VALUE`, in place of what the file says.
     """
     try:
         with path.open("rb") as file:
@@ -27,7 +28,25 @@ def load(kind: type[T], path: Path) -> T:
         raise ConfigError(f"{path}: {error.strerror}; `blindsight keys init` writes one") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
+    for override in overrides:
+        _override(table, override)
     return _build(kind, table, path, "")
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override}: say table.setting=VALUE")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # text needs no quotation marks here
+    *path, last = name.strip().split(".")
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override}: {part} is no table")
+    table[last] = value
 
 
 def _build(kind: type[T], table: dict[str, Any], path: Path, prefix: str) -> T:

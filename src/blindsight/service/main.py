@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +15,9 @@ from blindsight.service.config import ConfigError, load
 from blindsight.service.database import StoreFault
 
 EXPECTED: tuple[type[Exception], ...] = (ConfigError, PlanError, ChannelError, StoreFault, OSError)
+
+
+SET_HELP = "a setting in place of the file's, such as workers.prefix=m2-; may be given again"
 
 
 class Service(Protocol):
@@ -28,12 +31,13 @@ Config = TypeVar("Config")
 
 
 def run(
-    name: str, kind: type[Config], make: Callable[[Config], Service], config: Path, *errors: type[Exception]
-) -> int:
+    name: str, kind: type[Config], make: Callable[[Config], Service], config: Path, overrides: Sequence[str],
+    *errors: type[Exception],
+) -> int:  # fmt: skip
     """Runs the service until SIGTERM or SIGINT; returns the exit code. `errors`: of its own that are one line."""
     stopping = stop.on_signals()
     try:
-        settings: Any = load(kind, config)
+        settings: Any = load(kind, config, overrides)
         logs.setup(settings.log_level)
         service = make(settings)
         service.start()
@@ -45,8 +49,10 @@ def run(
     return stop.leave(0)
 
 
-def main(name: str, description: str, start: Callable[[Path], int]) -> None:
+def main(name: str, description: str, start: Callable[[Path, Sequence[str]], int]) -> None:
     """The command line of one service."""
     parser = argparse.ArgumentParser(prog=f"blindsight-{name}", description=description)
     parser.add_argument("--config", type=Path, required=True, metavar="F.toml")
-    sys.exit(start(parser.parse_args().config))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=SET_HELP)
+    options = parser.parse_args()
+    sys.exit(start(options.config, options.set))

@@ -26,6 +26,8 @@ class Metrics:
         self._lock = threading.Lock()
         self._families: dict[str, Any] = {}
         self._registry = prometheus.CollectorRegistry() if prometheus else None
+        if prometheus:
+            prometheus.ProcessCollector(registry=self._registry)  # memory, files, processor time
         self._server: Any = None
 
     def count(self, name: str, by: float = 1, **labels: str) -> None:
