@@ -82,9 +82,9 @@ def _run(group: typer.Typer) -> None:
             costs = [c.to_json() for c in done.costs]
             typer.echo(json.dumps({"scenario": plan.title, "measured": done.measured, "costs": costs}))
             return
-        table = Table("measured here", "", title=f"{plan.title}: real firmware, broker, servers")
+        table = Table("measured here", "", title=plan.title)
         for key, value in done.measured.items():
-            table.add_row(key, json.dumps(value))
+            table.add_row(key.replace("_", " "), report.plain(value))
         Console().print(table)
         print_costs("the same pictures on the board, by the model", done.costs)
 

@@ -23,6 +23,7 @@ from blindsight.simulator.fleet.watch import read
 Progress = Callable[[str], None]
 SERVERS = ("cloud", "helper")
 MATERIAL_S = 600.0
+SETTLE_S = 3.0
 KEPT_UP = 0.1  # part of a step's pictures that may be unanswered at its end
 
 
@@ -138,6 +139,7 @@ def measure(model: str, ingest: str, pictures: int, say: Progress) -> dict[str, 
         say(f"making material for {fleet.ahead} pictures")
         lab.start(MATERIAL_S)
         bench = Bench(lab, fleet, who)
+        time.sleep(SETTLE_S)  # the helper stores its half of the last batch
         made = [e for e in lab.servers["cloud"].events() if e["event"] == "material-made"]
         disk = {n: _disk(lab.site.folder / n / "material") for n in SERVERS}
         slots = sum(e["slots"] for e in made)
@@ -175,7 +177,7 @@ def measure(model: str, ingest: str, pictures: int, say: Progress) -> dict[str, 
         "answer_s": _spread([(x.answered or 0.0) - (x.accepted or 0.0) for x in rows]),
         "cpu_s": {n: round(max(v, 0.0), 4) for n, v in cpu.items()},
         "material_s": _spread([e["seconds"] / e["slots"] for e in made]),
-        "material_cpu_s": {n: round(v / slots, 4) for n, v in made_cpu.items()},
+        "material_cpu_s": {n: round(made_cpu[n] / slots, 4) for n in SERVERS},
         "material_bytes": {n: round(v / slots) for n, v in disk.items()},
         "rss_mb": rss,
         "link": _link(model),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from blindsight.app.sim_options import CsvOption, HtmlOption, JsonOption
 from blindsight.simulator import capacity, report, scenario
+from blindsight.simulator.cost import CostError
 from blindsight.simulator.fleet import Fleet
 from blindsight.wire.blocks import Mode
 
@@ -90,7 +91,11 @@ def _fleet(group: typer.Typer) -> None:
         )  # fmt: skip
         fleet.check()
         if plan:
-            typer.echo(json.dumps(sim_fleet.model_outputs(fleet), sort_keys=True))
+            outputs = sim_fleet.model_outputs(fleet)
+            if as_json:
+                typer.echo(json.dumps(outputs))
+            else:
+                Console().print(model_table(outputs), f"timetable {outputs['timetable_sha256']}")
             return
         with Console(stderr=True).status("starting") as status:
             done = sim_fleet.run(fleet, status.update)
@@ -108,33 +113,65 @@ def _fleet(group: typer.Typer) -> None:
             raise sim_fleet.FleetError(wrong)
 
 
-_LONG = ("timeline", "memory_timeline", "model_outputs", "groups")
-
-
 def _print_fleet(title: str, got: dict[str, Any]) -> None:
     console = Console()
     table = Table("what", "measured", title=title)
     for key, value in got.items():
-        if key not in _LONG:
-            table.add_row(key.replace("_", " "), value if isinstance(value, str) else json.dumps(value))
+        if key not in report.OWN:
+            table.add_row(key.replace("_", " "), report.plain(value))
     console.print(table)
+    table = Table("group", title="by group: measured", padding=(0, 0))
+    for head in ("ingest", "pictures", "answered", "lost", "p50 s", "p95 s", "p99 s"):
+        table.add_column(head, overflow="fold")
+    for row in got["groups"]:
+        waits = ["-" if w is None else f"{w:.3g}" for w in row["latency_s"].values()]
+        table.add_row(
+            row["group"], row["ingest"], *(str(row[k]) for k in ("pictures", "answered", "lost")), *waits
+        )
+    console.print(table)
+    console.print(model_table(got["model_outputs"]))
     table = Table(
-        "group", "ingest", "pictures", "answered", "lost", "p50 s", "p95 s", "p99 s", "dead", "mJ a picture",
-        title="by group; energy and deaths are the model's",
-    )  # fmt: skip
-    for row, model in zip(got["groups"], got["model_outputs"]["groups"], strict=True):
-        waits = ["-" if w is None else f"{w:g}" for w in row["latency_s"].values()]
-        counts = [str(row[k]) for k in ("pictures", "answered", "lost")]
-        energy = f"{model['millijoules']['mid']:,.0f}"
-        table.add_row(row["group"], row["ingest"], *counts, *waits, str(model["deaths"]), energy)
+        "process",
+        "MB at start",
+        "warm",
+        "end",
+        "MB a minute",
+        "cores busy",
+        title="resident memory",
+        padding=(0, 0),
+    )
+    for name, m in got["rss_mb"].items():
+        numbers = [f"{m[k]:.1f}" for k in ("start", "warm", "end")]
+        table.add_row(name, *numbers, f"{m['mb_per_minute']:+.3f}", f"{got['cores'][name]:.3f}")
     console.print(table)
+
+
+def model_table(outputs: dict[str, Any]) -> Table:
+    """What the seed decides, by group."""
+    table = Table("group", title=f"by group: the model's, seed {outputs['seed']}", padding=(0, 0))
+    for head in (
+        "board",
+        "pictures",
+        "cut",
+        "dead",
+        "half sent",
+        "missed",
+        "mJ each",
+        "battery days",
+    ):
+        table.add_column(head, overflow="fold")
+    for g in outputs["groups"]:
+        counts = [str(g[k]) for k in ("pictures", "cut", "deaths", "unfinished", "not_taken")]
+        days = "-" if g["battery_days"] is None else f"{g['battery_days']['mid']:.0f}"
+        table.add_row(g["group"], g["board"], *counts, f"{g['millijoules']['mid']:,.0f}", days)
+    return table
 
 
 def _knee(group: typer.Typer) -> None:
     @group.command("knee")
     def knee_command(
         rate: Annotated[
-            list[float] | None, typer.Option(help="pictures a second; may repeat (0.5 to 16, doubling)")
+            list[float] | None, typer.Option(help="pictures a second; may repeat (0.5 to 48)")
         ] = None,
         seconds: Annotated[float, typer.Option(min=5, max=600, help="of each rate")] = 20.0,
         model: Annotated[str, typer.Option(help="zoo model")] = "mnist",
@@ -146,7 +183,7 @@ def _knee(group: typer.Typer) -> None:
         """Offers the servers more and more pictures a second until they no longer keep up."""
         from blindsight.app import sim_measure
 
-        rates = rate or [0.5, 1, 2, 3, 4, 6, 8, 12, 16]
+        rates = rate or [0.5, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48]
         if not all(0 < r <= 1000 for r in rates):
             raise typer.BadParameter("rates are above 0 and up to 1000", param_hint="--rate")
         with Console(stderr=True).status("starting") as status:
@@ -197,7 +234,7 @@ def _measure(group: typer.Typer) -> None:
             return
         table = Table("what", "measured", title=f"a picture of {model}, {ingest}; {got['machine']}")
         for key, value in got.items():
-            table.add_row(key.replace("_", " "), value if isinstance(value, str) else json.dumps(value))
+            table.add_row(key.replace("_", " "), report.plain(value))
         Console().print(table)
 
 
@@ -242,8 +279,7 @@ def _capacity(group: typer.Typer) -> None:
             wait_s=plan.wait_s, late=plan.late, busy_hours=plan.busy_hours, tls=plan.tls,
         )  # fmt: skip
         got = capacity.capacity(fleet, found)
-        scale = [10**e for e in range(3, 8)]
-        table = [capacity.capacity(replace(fleet, devices=n), found) for n in scale]
+        table = [r for e in range(3, 8) if (r := _at_size(fleet, 10**e, found)) is not None]
         sections = _capacity_tables(got, table)
         if html is not None:
             html.write_text(report.page(f"{plan.devices:,} devices", [], tables=sections))
@@ -264,6 +300,14 @@ def _capacity(group: typer.Typer) -> None:
             for row in rows:
                 shown.add_row(*row)
             console.print(shown)
+
+
+def _at_size(fleet: capacity.Fleet, devices: int, costs: capacity.Servers) -> dict[str, Any] | None:
+    """The same for so many devices; None where that is beyond the model."""
+    try:
+        return capacity.capacity(replace(fleet, devices=devices), costs)
+    except CostError:
+        return None
 
 
 _SCALE = (

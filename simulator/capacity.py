@@ -6,7 +6,7 @@ the offered load, s the mean service time and v its squared coefficient of varia
 
 * *Sizing* takes service as exponential (M/M/c), which has a closed form, Erlang's C (1917), and overstates the wait of a
   service that hardly varies: P(wait > t) = C(c, a) exp(-(c - a) t / s). The fewest workers are taken for which that is at
-  most `late` for t = `wait_s` in the busy hour.
+  most `late` for t = `wait_s` in the busy hour, and never fewer than keep each below `headroom`.
 * The *mean wait* is Allen and Cunneen's approximation for M/G/c: C(c, a) s / (c - a) x (1 + v) / 2 (A. O. Allen, Probability,
   Statistics, and Queueing Theory, 2nd ed., 1990, chapter 5), exact for M/M/c and for M/G/1.
 
@@ -38,7 +38,7 @@ ASSUMED = {
     "broker_messages_core_s": (10_000.0, "messages in and out that Mosquitto's thread carries a second; only for --costs from infer"),
     "broker_connections": (100_000.0, "connections of one broker node; its memory for them is measured, their number was not tried"),
     "tls_factor": (3.0, "a broker's work with TLS records over that without, which is what was measured"),
-    "headroom": (0.7, "highest load that cores and brokers are planned for"),
+    "headroom": (0.7, "highest load that workers, cores and brokers are planned for"),
     "worker_ram_mb": (90.0, "resident memory of a service with one worker; only for --costs from infer"),
 }  # fmt: skip
 
@@ -202,7 +202,7 @@ def capacity(fleet: Fleet, servers: Servers) -> dict[str, Any]:
     load = top * service
     if load > 5e6:
         raise CostError("more than five million workers: fewer pictures, or a smaller network")
-    pairs = workers_needed(load, service, fleet.wait_s, fleet.late)
+    pairs = max(workers_needed(load, service, fleet.wait_s, fleet.late), math.ceil(load / room))
     s = shape(fleet.mode, fleet.height, fleet.width, fleet.channels)
     messages = len(s.blocks) + 1 + 2  # blocks, manifest; receipt and result
     through = top * messages * 2  # each comes in and goes out

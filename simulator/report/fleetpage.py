@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 from typing import Any
 
 from blindsight.simulator.report import svg
-from blindsight.simulator.report.parts import document, table
+from blindsight.simulator.report.parts import document, plain, table
 
-_LONG = ("timeline", "memory_timeline", "model_outputs", "groups")
+OWN = ("timeline", "memory_timeline", "model_outputs", "groups", "rss_mb", "cores")  # shown apart
 
 
 def fleet_page(title: str, got: dict[str, Any]) -> str:
@@ -24,7 +23,7 @@ def fleet_page(title: str, got: dict[str, Any]) -> str:
         "<p>Measured on this machine with the real servers; the groups' energy and deaths are the cost model's.</p>",
         table(
             ["what", "measured"],
-            [[k.replace("_", " "), v if isinstance(v, str) else json.dumps(v)] for k, v in got.items() if k not in _LONG],
+            [[k.replace("_", " "), plain(v)] for k, v in got.items() if k not in OWN],
         ),
         "<h2>Backlog: pictures taken and not yet answered</h2>",
         svg.line(list(zip(times, (float(p["backlog"]) for p in line), strict=True)), "s", "pictures", "backlog"),
@@ -36,6 +35,13 @@ def fleet_page(title: str, got: dict[str, Any]) -> str:
             "s", "latency percentiles",
         ),
         "<h2>Resident memory</h2>",
+        table(
+            ["process", "MB at the start", "after the warm-up", "at the end", "MB a minute after the warm-up", "cores kept busy"],
+            [
+                [n, *(f"{m[k]:g}" for k in ("start", "warm", "end")), f"{m['mb_per_minute']:+.3f}", f"{got['cores'][n]:g}"]
+                for n, m in got["rss_mb"].items()
+            ],
+        ),
     ]  # fmt: skip
     memory = got["memory_timeline"]
     for name in (k for k in memory if k != "t"):

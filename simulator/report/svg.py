@@ -106,7 +106,7 @@ def line(points: list[tuple[float, float]], x_unit: str, y_unit: str, label: str
     body = [
         f'<line x1="70" x2="{WIDTH - 40}" y1="{height - 40}" y2="{height - 40}" class="grid"/>',
         f'<path d="{path}" fill="none" stroke="{COLOURS[0]}" stroke-width="2"/>',
-        _text(64, 24, f"{number(top)} {y_unit}", "end"),
+        _text(4, 14, f"{number(top)} {y_unit}"),
         _text(64, height - 36, "0", "end"),
         _text(WIDTH - 40, height - 20, f"{number(wide)} {x_unit}", "end"),
     ]

@@ -86,7 +86,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
     assert report["unfinished"] == cells["unfinished"] == cells["deaths"]
     # Every connection was cut off at 4 s and by the restart: the doorbells came back each time.
     assert report["connections"] >= report["pictures"] - 14 + 3 * 14
-    planned = CliRunner().invoke(build(), ["sim", "fleet", str(path), "--plan"])
+    planned = CliRunner().invoke(build(), ["sim", "fleet", str(path), "--plan", "--json"])
     assert json.loads(planned.stdout) == model
     with rows.open() as f:
         lines = list(csv.DictReader(f))

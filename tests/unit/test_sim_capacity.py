@@ -5,6 +5,8 @@ import json
 import math
 import random
 import re
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -21,6 +23,7 @@ from blindsight.simulator.capacity import (
     workers_needed,
 )
 from blindsight.simulator.cost import CostError
+from blindsight.simulator.cost.data import DATA
 
 
 def test_erlang_c_is_its_definition() -> None:
@@ -48,15 +51,67 @@ def test_the_formula_bounds_a_simulated_queue_of_constant_service() -> None:
     assert 0.1 * bound < late / n <= bound
 
 
+COSTS = Servers(0.1, 0.5, 0.12, 0.05, 0.08, 1e5, 2e5, 3e5, 20000.0, 2.0, 80.0, "here")
+
+
 def test_numbers_of_a_fleet_by_hand() -> None:
-    servers = Servers(0.1, 0.35, 1e5, 2e5, 3e5, "here")
-    got = capacity(Fleet(86400, 1, peak=1.0), servers)
+    fleet = Fleet(86400, 1, peak=1.0, tls=False)
+    got = capacity(fleet, COSTS)
     assert got["mean_per_s"] == got["busy_hour_per_s"] == 1
-    assert got["offline_cores"] == 1 and got["material_gb_a_day"] == pytest.approx(25.92)
+    assert got["online_cores"] == got["offline_cores"] == 1 and got["material_gb_a_day"] == pytest.approx(
+        25.92
+    )
     assert got["material_reserve_gb"] == 0 and got["broker_nodes"] == 1
     assert got["broker_messages_s"] == 8  # one block, manifest, receipt, result; in and out
     assert got["worker_load"] < 1 and got["late_share"] <= 0.05
-    assert got == capacity(Fleet(86400, 1, peak=1.0), servers)
+    assert got == capacity(fleet, COSTS)
+    busy = capacity(replace(fleet, devices=8640000, peak=2.0), COSTS)
+    assert busy["online_cores"] == math.ceil(200 * 0.12 / 0.7) and busy["offline_cores"] == math.ceil(
+        100 * 0.08 / 0.7
+    )
+    assert busy["broker_nodes"] == 87  # by connections; by messages 1 would do
+    assert busy["broker_ram_gb"] == pytest.approx(17.28) and busy["worker_ram_gb"] == pytest.approx(
+        0.16 * busy["worker_pairs"]
+    )
+
+
+def test_the_mean_wait_is_exact_for_one_worker() -> None:
+    """Pollaczek and Khinchine's formula, M/G/1: a s (1 + v) / (2 (1 - a))."""
+    got = capacity(Fleet(86400, 1, peak=3.0, wait_s=1e6), COSTS)
+    assert got["worker_pairs"] == 1
+    a = 3.0 * 0.1
+    assert got["mean_wait_s"] == pytest.approx(a * 0.1 * 1.5 / (2 * (1 - a)), rel=1e-3)
+
+
+def test_costs_are_read_and_refused(tmp_path: Path) -> None:
+    table = json.loads((DATA / "servers.json").read_text())
+    for model, row in table.items():
+        found, shape = measured(model)
+        assert found.pair_per_s == pytest.approx(1 / (row["service_s"]["p50"] + row["material_s"]["p50"]))
+        assert list(shape) == row["shape"] and not found.assumed
+        path = tmp_path / "mine.json"
+        path.write_text(json.dumps(row))
+        assert measured(model, path)[0] == replace(found, counts_from=measured(model, path)[0].counts_from)
+    infer = {"online_s": 0.07, "offline_s": 0.1, "online_bytes": 1e5, "offline_bytes": 1e5}
+    assert Servers.read(infer, "x").assumed
+    for bad in ("{}", "[]", "nonsense", json.dumps({**infer, "online_s": None})):
+        path.write_text(bad)
+        with pytest.raises(CostError) as error:
+            measured("mnist", path)
+        assert "\n" not in str(error.value)
+
+
+def test_the_prediction_is_the_measured_knee() -> None:
+    """What `sim measure` says of a picture by itself, against what `sim knee` found under load, on the same machine."""
+    table, knee = (
+        json.loads((DATA / "servers.json").read_text()),
+        json.loads((DATA / "knee.json").read_text()),
+    )
+    assert knee["found"] and knee["model"] in table
+    predicted = Servers.read(table[knee["model"]], "").pair_per_s * knee["workers"]
+    assert predicted == pytest.approx(knee["most_answered_per_s"], rel=0.35)
+    assert max(s["pair_busy"] for s in knee["steps"]) > 0.85  # the pair is what is full, not the broker
+    assert max(s["cores"]["broker"] for s in knee["steps"]) < 0.2
 
 
 def test_more_devices_never_need_less() -> None:
@@ -72,15 +127,14 @@ def test_more_devices_never_need_less() -> None:
 )
 def test_nonsense_is_refused(bad: dict) -> None:  # type: ignore[type-arg]
     with pytest.raises(CostError):
-        capacity(Fleet(**({"devices": 10, "per_day": 40} | bad)), measured("mnist")[0])
-    with pytest.raises(CostError, match="infer"):
-        Servers.from_infer({"online_s": "x"}, "")
+        capacity(Fleet(**({"devices": 10, "per_day": 40} | bad)), COSTS)
 
 
 def test_the_commands_print_one_object_and_write_pages(tmp_path) -> None:  # type: ignore[no-untyped-def]
     page, table = tmp_path / "p.html", tmp_path / "t.csv"
     for args in (
-        ["capacity", "--devices", "5000", "--html", str(page)],
+        ["capacity", "--devices", "5000", "--html", str(page), "--csv", str(tmp_path / "c.csv")],
+        ["capacity", "parking"],
         ["cost", "doorbell", "--html", str(page), "--csv", str(table)],
         ["validate"],
     ):
