@@ -1,9 +1,9 @@
-"""The fault suite: real services, TLS, Mosquitto, and one fault a run at a random moment.
+"""The fault suite: real services, TLS, Mosquitto; every run a fault at a random moment, and a SIGKILL at another.
 
 `python tests/faults/run.py --runs N [--seed S]` prints one JSON line: injected, pictures, answered, failed
-(reported to the device), lost, duplicated, material_reused, and the faults by kind. The invariant: every
-picture is answered once with the float network's label or reported failed, and no slot of material is burnt
-twice.
+(reported to the device), lost, duplicated, material_reused, plaintext_found, and the faults by kind. The invariant:
+every picture is answered once with the float network's label or reported failed, no slot of material is burnt twice,
+and no pixels, keys or shares lie in any log or store.
 """
 
 from __future__ import annotations
@@ -13,29 +13,36 @@ import collections
 import contextlib
 import json
 import random
+import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
 from proxy import Proxy
 
+from blindsight.app import certificates
 from blindsight.app.broker import mosquitto_acl, mosquitto_conf, mosquitto_passwords
 from blindsight.app.site import CLOUD_USER, BrokerAddress, Site
 from blindsight.models import zoo
 from blindsight.nn import floatnet
 from blindsight.nn.model import Model
-from blindsight.wire import result
+from blindsight.wire import result, topics
 
 MODES = ("rlwe", "rlwe-sk", "aes")
 PATIENCE_S = 120.0
@@ -57,7 +64,7 @@ class Place:
         password = self.site.account(CLOUD_USER)
         address = BrokerAddress("localhost", self.nets["cloud-broker"].port, self.ca, CLOUD_USER, password)
         workers = (
-            "retry_s = 0.05\nretry_max_s = 0.5\nmaterial_low = 2\nmaterial_high = 8\nmaterial_batch = 8\n"
+            "retry_s = 0.05\nretry_max_s = 0.5\nmaterial_low = 1\nmaterial_high = 4\nmaterial_batch = 4\n"
         )
         self.site.init(address, link_port, cloud=workers)
         text = self.site.cloud_toml.read_text()
@@ -72,13 +79,22 @@ class Place:
         self.model = Model.load(zoo.path("mnist"))
         with np.load(zoo.pictures("mnist"), allow_pickle=False) as data:
             self.x = data["x"]
-        self.labels = floatnet.forward(self.model.graph, self.x[..., None]).argmax(axis=1)
+        labels = floatnet.forward(self.model.graph, self.x[..., None]).argmax(axis=1)
+        self.label = {x.tobytes(): int(label) for x, label in zip(self.x, labels, strict=True)}
+        self.earlier: dict[str, list[tuple[str, bytes]]] = collections.defaultdict(list)
+        self.extra: list[tuple[kit.Client, kit.Parcel]] = []
+        self.answered: list[tuple[kit.Client, bytes]] = []
         self.devices = [self._enrol(f"cam-{mode}", mode) for mode in MODES]
+        self.flooder = self._enrol("cam-flood", "rlwe")
+        self.canaries: set[bytes] = set()
+        self.clock = folder / "clock"
+        self.clock.write_text("0")
         self.broker = self._start_broker(broker_port)
         self.helper = self._service("helper", self.site.helper_toml)
         self.cloud = self._service("cloud", self.site.cloud_toml)
         self.cloud.until("subscribed", seconds=60)
         self.clients = [self._client(d.name) for d in self.devices]
+        self.flood = self._client(self.flooder.name)
 
     def _enrol(self, name: str, mode: str) -> kit.Device:
         self.site.account(name)
@@ -92,7 +108,9 @@ class Place:
         (out / "data").mkdir(parents=True)
         conf = mosquitto_conf(out, port, "password", self.folder / "site" / "tls")
         (out / "mosquitto.conf").write_text(conf + "user root\n")
-        (out / "acl.conf").write_text(mosquitto_acl([d.name for d in self.devices], CLOUD_USER))
+        (out / "acl.conf").write_text(
+            mosquitto_acl([d.name for d in [*self.devices, self.flooder]], CLOUD_USER)
+        )
         mosquitto_passwords(out / "passwords", self.site.accounts)
         assert kit.MOSQUITTO
         broker = kit.Process(
@@ -103,7 +121,14 @@ class Place:
 
     def _service(self, name: str, config: Path) -> kit.Process:
         script = str(Path(__file__).with_name("service.py"))
-        command = [sys.executable, script, name, str(config), str(self.folder / f"burnt-{name}.log")]
+        command = [
+            sys.executable,
+            script,
+            name,
+            str(config),
+            str(self.folder / f"burnt-{name}.log"),
+            str(self.clock),
+        ]
         return kit.Process(command, self.folder / f"{name}.log", {"OMP_NUM_THREADS": "1"}).start()
 
     def _client(self, name: str) -> kit.Client:
@@ -120,8 +145,20 @@ class Place:
             total += len(lines) - len(set(lines))
         return total
 
+    def found(self) -> int:
+        """Files of logs and stores in which a canary lies: pixels of a picture, a device's or the master's key."""
+        secrets = {d.provision.secret for d in self.devices} | {
+            (self.folder / "site/helper/master.key").read_bytes()
+        }
+        words = self.canaries | secrets | {s.hex().encode() for s in secrets}
+        wanted = re.compile(b"|".join(re.escape(w) for w in words))
+        places = [*self.folder.glob("*.log"), *(self.folder / "broker" / "data").rglob("*")]
+        for who in ("cloud", "helper"):
+            places += [p for p in (self.folder / "site" / who).rglob("*") if p.name != "master.key"]
+        return sum(wanted.search(p.read_bytes()) is not None for p in places if p.is_file())
+
     def stop(self) -> None:
-        for client in self.clients:
+        for client in [*self.clients, self.flood]:
             client.close()
         for process in (self.cloud, self.helper, self.broker):
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -133,14 +170,27 @@ class Place:
 Fault = Callable[[Place, random.Random], None]
 
 
-def _killed(name: str) -> Fault:
-    def fault(place: Place, rng: random.Random) -> None:
-        process = getattr(place, name)
-        process.kill()
-        time.sleep(rng.uniform(0, 0.5))
-        process.start()
+def _kill(place: Place, rng: random.Random) -> str:
+    """SIGKILL, as a power cut would, and a start."""
+    name = rng.choice(["cloud", "helper", "broker"])
+    process = getattr(place, name)
+    process.kill()
+    time.sleep(rng.uniform(0, 0.5))
+    process.start()
+    return f"kill {name}"
 
-    return fault
+
+def _session_lost(place: Place, rng: random.Random) -> None:
+    """The broker comes back without what it had stored: sessions, subscriptions, queued and retained messages."""
+    place.broker.kill()
+    for file in (place.folder / "broker" / "data").iterdir():
+        file.unlink()
+    place.broker.start()
+
+
+def _restarted(place: Place, rng: random.Random) -> None:
+    place.broker.stop()
+    place.broker.start()
 
 
 def _frozen(name: str) -> Fault:
@@ -158,6 +208,8 @@ def _network(net: str, what: str) -> Fault:
         proxy = place.nets[net]
         if what == "cut":
             proxy.cut(rng.uniform(0, 1))
+        elif what == "cut at a message of":
+            proxy.count(1 + int(2 ** rng.uniform(0, 8 if net == "cloud-helper" else 6)))
         elif what == "stall":
             proxy.stall(rng.choice([0.5, 2, 7]))
         else:
@@ -178,31 +230,112 @@ def _disk_full(name: str) -> Fault:
     return fault
 
 
+def _clock(place: Place, rng: random.Random) -> None:
+    """Both services' clock jumps, by minutes or days, and comes back."""
+    place.clock.write_text(str(rng.choice([-86400, -1800, -60, 60, 7200, 2 * 86400])))
+    time.sleep(rng.uniform(0.5, 3))
+    place.clock.write_text("0")
+
+
+def _expired(who: str) -> Fault:
+    """A certificate runs out, connections are made anew, and somebody puts a good one in its place."""
+
+    def fault(place: Place, rng: random.Random) -> None:
+        folder = place.folder / "site" / "tls"
+        good = {f: f.read_bytes() for f in (folder / f"{who}.pem", folder / f"{who}.key")}
+        authority = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+        key, host = ec.generate_private_key(ec.SECP256R1()), certificates.SERVERS[who]
+        expired = certificates._sign(host, key, host, authority, ca, -1, certificates.BOTH)  # type: ignore[arg-type]
+        certificates._write(folder, who, expired, key)
+        nets = ["cloud-helper"] if who == "cloud" else ["device-broker", "cloud-broker"]
+        for content in (None, good):
+            for file, data in (content or {}).items():
+                file.write_bytes(data)
+            if who == "broker":
+                with contextlib.suppress(ProcessLookupError):
+                    place.broker.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+            for net in nets:
+                place.nets[net].cut()
+            time.sleep(rng.uniform(1, 2))
+
+    return fault
+
+
+def _flood(place: Place, rng: random.Random) -> None:
+    """A device fills its quota with blocks of pictures that never become whole, and sends nonsense."""
+    for _ in range(150):
+        image = rng.randbytes(16)
+        topic, size = topics.block("cam-flood", image, rng.randrange(40)), rng.choice([1, 3000, 60000])
+        place.flood.client.publish(topic, rng.randbytes(size), qos=1)
+        place.flood.client.publish(topics.manifest("cam-flood", image), rng.randbytes(300), qos=1)
+
+
+def _slow(place: Place, rng: random.Random) -> None:
+    """Strangers connect to broker and helper and give a byte now and then, or nothing."""
+    with contextlib.ExitStack() as stack:
+        strangers = []
+        for net in ("device-broker", "cloud-helper"):
+            for _ in range(20):
+                with contextlib.suppress(OSError):
+                    address = ("127.0.0.1", place.nets[net]._target)
+                    strangers.append(stack.enter_context(socket.create_connection(address, 5)))
+        for _ in range(4):
+            for sock in strangers:
+                with contextlib.suppress(OSError):
+                    sock.send(rng.randbytes(1))
+            time.sleep(0.5)
+
+
+def _untidy(place: Place, rng: random.Random) -> None:
+    """Every message of new pictures comes several times, in any order, with others of earlier pictures between."""
+    for device, client in zip(place.devices, place.clients, strict=True):
+        parcels = [device.picture(place.x[rng.randrange(len(place.x))].tobytes()) for _ in range(2)]
+        messages = [m for p in parcels for m in p.messages() for _ in range(rng.randint(1, 3))]
+        messages += place.earlier[device.name]
+        rng.shuffle(messages)
+        for topic, payload in messages:
+            client.client.publish(topic, payload, qos=1)
+        place.earlier[device.name] = parcels[0].messages()
+        place.extra += [(client, parcel) for parcel in parcels]
+
+
 FAULTS: dict[str, Fault] = {
-    **{f"kill {n}": _killed(n) for n in ("cloud", "helper", "broker")},
+    "session lost": _session_lost,
+    "restart broker": _restarted,
     **{f"freeze {n}": _frozen(n) for n in ("cloud", "helper")},
     **{
         f"{w} {n}": _network(n, w)
         for n in ("device-broker", "cloud-broker", "cloud-helper")
-        for w in ("cut", "stall", "corrupt")
+        for w in ("cut", "cut at a message of", "stall", "corrupt")
     },
     **{f"disk full {n}": _disk_full(n) for n in ("cloud", "helper")},
+    **{f"expired certificate {n}": _expired(n) for n in ("cloud", "broker")},
+    "clock jumps": _clock,
+    "flooding device": _flood,
+    "slow strangers": _slow,
+    "repeated and shuffled messages": _untidy,
 }
 
 
-def one_run(place: Place, rng: random.Random, fault: str, tally: collections.Counter[str]) -> None:
-    """Pictures of every device, one fault among them, then every answer."""
-    parcels = []
+def one_run(place: Place, rng: random.Random, fault: str, tally: collections.Counter[str]) -> str:
+    """Pictures of every device, one fault and one SIGKILL among them, then every answer; returns which kill."""
+    sent: list[tuple[kit.Client, kit.Parcel]] = []
     for device, client in zip(place.devices, place.clients, strict=True):
         for _ in range(2):
-            n = rng.randrange(len(place.x))
-            parcel = device.picture(place.x[n].tobytes())
+            parcel = device.picture(place.x[rng.randrange(len(place.x))].tobytes())
             client.send(parcel)
-            parcels.append((client, parcel, n))
-    time.sleep(rng.uniform(0, 1.5))
-    FAULTS[fault](place, rng)
-    tally["injected"] += 1
-    for client, parcel, n in parcels:
+            sent.append((client, parcel))
+    first, second = (FAULTS[fault], _kill) if rng.random() < 0.5 else (_kill, FAULTS[fault])
+    killed = ""
+    for inject in (first, second):
+        time.sleep(rng.uniform(0, 1))
+        killed = inject(place, rng) or killed
+    tally["injected"] += 2
+    sent, place.extra = sent + place.extra, []
+    for client, parcel in sent:
+        place.canaries.add(canary(parcel.pixels))
+        label = place.label[parcel.pixels]
         tally["pictures"] += 1
         try:
             message = client.wait(parcel, seconds=PATIENCE_S, resend_s=2)
@@ -214,8 +347,14 @@ def one_run(place: Place, rng: random.Random, fault: str, tally: collections.Cou
             tally["failed"] += 1
             continue
         tally["answered"] += 1
-        tally["wrong"] += int(parcel.open(message) != place.labels[n])
-        tally["duplicated"] += int(len(set(client.answers[parcel.image])) > 1)
+        tally["wrong"] += int(parcel.open(message) != label)
+        place.answered.append((client, parcel.image))
+    return killed
+
+
+def canary(pixels: bytes) -> bytes:
+    """The most particular 24 bytes of a picture: found anywhere, they are no accident."""
+    return max((pixels[i : i + 24] for i in range(len(pixels) - 24)), key=lambda w: len(set(w)))
 
 
 def suite(runs: int, seed: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
@@ -223,24 +362,32 @@ def suite(runs: int, seed: int, folder: Path, say: Callable[[str], None]) -> dic
     rng, tally, kinds = random.Random(seed), collections.Counter[str](), collections.Counter[str]()
     place = Place(folder)
     order: list[str] = []
+    stop = threading.Event()  # SIGTERM: no further run; what was counted is reported
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         for i in range(runs):
+            if stop.is_set():
+                break
             if not order:
                 order = rng.sample(sorted(FAULTS), len(FAULTS))
             fault = order.pop()
             kinds[fault] += 1
             started = time.monotonic()
-            one_run(place, rng, fault, tally)
+            kinds[one_run(place, rng, fault, tally)] += 1
             say(
                 f"{i + 1}/{runs} {fault}: {tally['answered']} of {tally['pictures']} answered, {time.monotonic() - started:.1f} s"
             )
-        reused = place.reused()
+        tally["duplicated"] = sum(len(set(client.answers[image])) > 1 for client, image in place.answered)
+        reused, found = place.reused(), place.found()
     finally:
         place.stop()
-    names = ("injected", "pictures", "answered", "failed", "lost", "duplicated", "wrong")
+    tally["runs"] = sum(kinds[f] for f in FAULTS)
+    names = ("runs", "injected", "pictures", "answered", "failed", "lost", "duplicated", "wrong")
     return {
         **{n: tally[n] for n in names},
         "material_reused": reused,
+        "plaintext_found": found,
         "seed": seed,
         "faults": dict(sorted(kinds.items())),
     }
@@ -260,7 +407,8 @@ def main() -> int:
             lambda line: print(line, file=sys.stderr, flush=True),
         )
     print(json.dumps(report))
-    return int(bool(report["lost"] or report["duplicated"] or report["wrong"] or report["material_reused"]))
+    bad = ("lost", "duplicated", "wrong", "material_reused", "plaintext_found")
+    return int(any(report[name] for name in bad))
 
 
 if __name__ == "__main__":

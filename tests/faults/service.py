@@ -1,18 +1,22 @@
-"""A real service that writes down every slot of material it burns: `python service.py cloud|helper CONFIG
-LOG`.
+"""A real service that writes down every slot of material it burns: `python service.py cloud|helper CONFIG LOG CLOCK`.
+
+Its clock is ahead of the machine's by the seconds in the file CLOCK, which may change while it runs.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from blindsight.offline import store
 
 
 def main() -> int:
-    role, config, log = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    role, config, log, clock = sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
+    real = time.time
+    time.time = lambda: real() + float(clock.read_text() or 0)  # type: ignore[method-assign]
     burn = store.Store.reserve
 
     def reserve(self: store.Store, index: int) -> bytes:
