@@ -257,3 +257,18 @@ def test_one_certificate_on_two_ports(tmp_path: Path) -> None:
             )
     finally:
         broker.stop()
+
+
+def test_the_example_flow_hangs_together() -> None:
+    """Every wire of the Node-RED flow ends at a node, every MQTT node names the broker, topics are the bridge's."""
+    folder = Path(__file__).parents[2] / "examples" / "integrations"
+    nodes = {n["id"]: n for n in json.loads((folder / "node-red-flow.json").read_text())}
+    for node in nodes.values():
+        assert all(end in nodes for output in node.get("wires", []) for end in output)
+        if node["type"] in ("mqtt in", "mqtt out"):
+            assert nodes[node["broker"]]["type"] == "mqtt-broker"
+            assert re.fullmatch(r"blindsight/(\+|[a-z0-9-]+)/(result|picture)", node["topic"])
+            assert node.get("retain", "false") == "false"
+    text = (folder / "home-assistant.yaml").read_text()
+    names = {"result", "latency", "pictures_waiting", "pictures_failed"}
+    assert set(re.findall(r"sensor\.blindsight_hall_(\w+)", text)) == names
