@@ -10,25 +10,28 @@ import sys
 
 import typer
 
-COMMANDS = (
-    "infer",
-    "eval",
-    "compile",
-    "material",
-    "demo_show",
-    "services",
-    "keys",
-    "split",
-    "store",
-    "broker",
-    "hw",
-    "send",
-    "bridge",
-    "sim",
-)  # modules of blindsight.app with `register(app)`
+# command -> the modules of blindsight.app whose `register(app)` adds it, in the order of the help
+COMMANDS = {
+    "infer": ("infer",),
+    "eval": ("eval",),
+    "compile": ("compile",),
+    "material": ("material",),
+    "demo": ("demo_show",),
+    "cloud": ("services",),
+    "helper": ("services",),
+    "keys": ("keys",),
+    "model": ("keys", "split"),
+    "store": ("store",),
+    "broker": ("broker",),
+    "hw": ("hw",),
+    "send": ("send",),
+    "bridge": ("bridge",),
+    "sim": ("sim",),
+}
 
 
-def build() -> typer.Typer:
+def build(command: str | None = None) -> typer.Typer:
+    """All commands, or what `command` needs: a command waits for its own imports only."""
     app = typer.Typer(
         name="blindsight",
         help="Classify pictures that nobody but their owner may see.",
@@ -36,7 +39,9 @@ def build() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for name in COMMANDS:
+    app.callback()(lambda: None)  # a command that is alone keeps its name
+    known = COMMANDS.get(command or "")
+    for name in known or dict.fromkeys(m for modules in COMMANDS.values() for m in modules):
         importlib.import_module(f"blindsight.app.{name}").register(app)
     return app
 
@@ -44,7 +49,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the command; every failure that a user can meet is one line."""
     try:
-        build()()
+        build(sys.argv[1] if len(sys.argv) > 1 else None)()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
