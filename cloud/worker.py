@@ -30,7 +30,7 @@ from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
 from blindsight.wire import WireError, jobs, manifest
 from blindsight.wire.blocks import Mode
-from blindsight.wire.result import FailureCode, Reveal, share_bytes
+from blindsight.wire.result import FailureCode, Reveal, sealed_bytes, share_bytes
 
 Connect = Callable[[dict[str, object]], Channel]
 Loader = Callable[[Version], Program]
@@ -195,9 +195,14 @@ class Worker(threading.Thread):
             if not store.put_share(job, self._pair, share_bytes(share), reveal):
                 self._log.warning("lease-lost", device=job.device, image=job.image.hex(), attempt=job.attempt)
                 return
+            own = share_bytes(share)
+        else:
+            own = job.share
         channel.send_control(jobs.Seal(job.device, job.image, job.attempt).to_json())
         size = jobs.sealed_length(jobs.expect(channel.recv_control(), "sealed"))
         sealed = channel.recv(size).tobytes()
+        if size != sealed_bytes(len(own) // 4):  # more or fewer numbers than this server's own plan reveals
+            raise jobs.Refused(FailureCode.MODEL, "the helper's share is not of this plan's reveal mode")
         if store.finish(job, sealed):
             self._metrics.count("pictures_answered")
             self._metrics.seconds("answer_seconds", time.time() - job.accepted)
