@@ -80,6 +80,10 @@ class Site:
         broker_lines = f'host = "{broker.host}"\nport = {broker.port}\n'
         if broker.ca is not None:
             broker_lines += f'ca = "{broker.ca.resolve()}"\n'
+        if broker.certificates or broker.user is not None:
+            broker_lines += (
+                'protocol = "5"\n'  # a broker in earnest; the embedded one of the demo speaks 3.1.1
+            )
         if broker.certificates:
             self.clients.create()
             self.clients.issue(CLOUD_USER, 0, self.folder / "tls" / "clients", CLOUD_USER)

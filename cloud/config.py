@@ -26,8 +26,15 @@ class Broker:
     certificate: Path | None = None
     key: Path | None = None
     keepalive_s: int = 30
+    protocol: str = "3.1.1"
+    receive_maximum: int = 200  # MQTT 5: messages the broker may leave unacknowledged here
+    expiry_s: int = 7 * 86400  # MQTT 5: receipts and answers wait so long for a device that is away
 
     def __post_init__(self) -> None:
+        if self.protocol not in ("3.1.1", "5"):
+            raise ValueError('broker.protocol is "3.1.1" or "5"')
+        if not 1 <= self.receive_maximum <= 65535 or not 1 <= self.expiry_s < 1 << 32:
+            raise ValueError("broker.receive_maximum is 1 to 65535, broker.expiry_s at least 1")
         if self.ca is None and self.host not in LOCAL:
             raise ValueError(f"broker.ca is missing: a broker on {self.host} is reached over TLS only")
 

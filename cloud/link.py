@@ -1,5 +1,5 @@
 """The cloud's connection to the broker: paho, persistent session, QoS 1, acknowledged by hand after the
-commit.
+commit. With MQTT 5 also a limit on what is unacknowledged, and messages that expire.
 """
 
 from __future__ import annotations
@@ -8,8 +8,11 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from blindsight.cloud.config import Broker
 from blindsight.service.config import ConfigError
@@ -17,6 +20,7 @@ from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
 from blindsight.wire import topics
 
+SESSION_S = 14 * 86400  # what the broker keeps for a cloud that is away
 OnMessage = Callable[["Arrival"], None]
 
 
@@ -49,10 +53,12 @@ class BrokerLink:
         self._on_message, self._published = on_message, published
         self._generation = 0
         self.connected = threading.Event()
+        self._five = config.protocol == "5"
         self._client = mqtt.Client(
             mqtt.CallbackAPIVersion.VERSION2,
             client_id=f"{config.client_id}-{shards}"[:64],
-            clean_session=False,
+            clean_session=None if self._five else False,
+            protocol=mqtt.MQTTv5 if self._five else mqtt.MQTTv311,
             manual_ack=True,
         )
         self._client.reconnect_delay_set(1, 30)
@@ -70,7 +76,14 @@ class BrokerLink:
 
     def start(self) -> None:
         """Connects in the background and keeps trying."""
-        self._client.connect_async(self._config.host, self._config.port, self._config.keepalive_s)
+        where = (self._config.host, self._config.port, self._config.keepalive_s)
+        if self._five:
+            connect = Properties(PacketTypes.CONNECT)
+            connect.SessionExpiryInterval = SESSION_S
+            connect.ReceiveMaximum = self._config.receive_maximum
+            self._client.connect_async(*where, clean_start=False, properties=connect)
+        else:
+            self._client.connect_async(*where)
         self._client.loop_start()
 
     def stop(self) -> None:
@@ -82,7 +95,11 @@ class BrokerLink:
         """Publishes with QoS 1; the message's number, or None while there is no connection."""
         if not self.connected.is_set():
             return None
-        info = self._client.publish(topic, payload, qos=1)
+        properties = None
+        if self._five:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.MessageExpiryInterval = self._config.expiry_s
+        info = self._client.publish(topic, payload, qos=1, properties=properties)
         return info.mid if info.rc == mqtt.MQTT_ERR_SUCCESS else None
 
     def ack(self, arrival: Arrival) -> None:
@@ -97,7 +114,8 @@ class BrokerLink:
             self._log.error("broker-refused", reason=str(code))
             return
         self._generation += 1
-        client.subscribe([(topic, 1) for topic in topics.subscriptions(self._shards)])
+        option: Any = mqtt.SubscribeOptions(qos=1) if self._five else 1
+        client.subscribe([(topic, option) for topic in topics.subscriptions(self._shards)])
         self.connected.set()
         self._metrics.gauge("broker_connected", 1)
         self._log.info("broker-connected", session_present=flags.session_present)

@@ -37,6 +37,27 @@ def test_what_a_device_may(place: Place) -> None:
     another_device_can_neither_publish_nor_listen(place)
 
 
+def test_what_waits_for_a_device_expires(place: Place) -> None:
+    """With MQTT 5, receipts and answers carry their end."""
+    import paho.mqtt.client as mqtt
+
+    heard: list[mqtt.MQTTMessage] = []
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="five", protocol=mqtt.MQTTv5)
+    client.tls_set(str(place.ca), *map(str, place.pem("cam-1")))
+    client.on_connect = lambda c, *_: c.subscribe(f"{topics.base('cam-1')}/down/+", 1)
+    client.on_message = lambda _c, _d, message: heard.append(message)
+    client.connect("localhost", place.port)
+    client.loop_start()
+    pictures_over_tls(place)
+    deadline = time.monotonic() + 10
+    while len(heard) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    client.disconnect()
+    client.loop_stop()
+    assert len(heard) >= 2
+    assert all(6 * 86400 < m.properties.MessageExpiryInterval <= 7 * 86400 for m in heard)  # type: ignore[attr-defined]
+
+
 def test_the_name_is_the_certificates(place: Place) -> None:
     """Whatever user name and client id a device claims: its rights are those of its certificate."""
     heard = []
