@@ -103,15 +103,20 @@ def _hil(group: typer.Typer) -> None:
                 table.add_row(name, *(str(row[k]) for k in ("passed", "failed", "skipped", "quarantined")))
             Console().print(table)
             table = Table("body", "metric", "median", "spread", "against last run", "against published")
-            for r in got["metrics"]:
-                values = (f"{r['median']:g} {r['unit']}".removesuffix(" 1"), f"{r['spread']:g}")
+            for r in sorted(got["metrics"], key=lambda r: list(got["bodies"]).index(r["body"])):
+                values = (f"{_number(r['median'])} {r['unit']}".removesuffix(" 1"), _number(r["spread"]))
                 changes = (suite.change(r["median"], r[k]) for k in ("last", "model"))
                 table.add_row(r["body"], r["metric"], *values, *changes)
-            Console().print(table)
+            if got["metrics"]:
+                Console().print(table)
         if plot is not None:
             suite.plot(got["metrics"], plot)
         if why:
             raise suite.HilError(why)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
 
 
 def _energy(group: typer.Typer) -> None:

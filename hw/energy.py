@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ SCALES = {
     "V": 1.0,
     "mV": 1e-3,
 }
+MAX_LINE = 1 << 16
 QUANTITIES = {"time": ("s", "ms", "us"), "current": ("A", "mA", "uA", "nA"), "voltage": ("V", "mV")}
 
 
@@ -52,9 +53,18 @@ def _columns(header: list[str], path: Path) -> dict[str, tuple[int, float]]:
     return found
 
 
+def _lines(file: Iterable[str], path: Path) -> Iterator[str]:
+    """The file's lines, each of a length that numbers have: csv's own error for a longer field is not ours."""
+    for number, line in enumerate(file, 1):
+        if len(line) > MAX_LINE or "\0" in line:
+            raise TraceError(f"{path}, line {number}: not a line of numbers; export the trace again")
+        yield line
+
+
 def _samples(path: Path, volts: float | None) -> Iterator[tuple[float, float, float]]:
-    with open(path, newline="") as f:
-        rows = csv.reader(f)
+    # a byte that is no UTF-8 can only spoil a number, and then its line is named
+    with open(path, newline="", errors="replace") as f:
+        rows = csv.reader(_lines(f, path))
         columns = _columns(next(rows, []), path)
         if "voltage" not in columns and volts is None:
             raise TraceError(f"{path}: no voltage in it: add --volts, the supply's")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blindsight.hw.link import tool
+from blindsight.hw.probe import missing
 from blindsight.hw.profiles import Board
 
 TABLE = 0x8000  # of the partition table on every ESP32-class chip in ESP-IDF's default layout
@@ -170,9 +171,7 @@ def flash(board: Board, port: str, path: Path, new_layout: bool = False, stub: b
             if "esptool" not in str(error):
                 raise
             if "Could not open" in str(error):
-                raise FlashError(
-                    f"{port}: no such port or it is in use: plug the board in, close other terminals (`blindsight hw doctor`)"
-                ) from None
+                raise FlashError(missing(port)) from None
             raise FlashError(
                 f"{error}. The board can always be flashed again, its keys are untouched: hold BOOT, press and release "
                 "RESET, release BOOT, then run the same command"

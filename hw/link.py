@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from blindsight.hw.probe import probe
+from blindsight.hw.probe import missing, probe
 
 BOARD = Path(__file__).resolve().parent / "board"
 
@@ -74,7 +74,7 @@ class Link:
         lines = [line.strip() for line in output.splitlines() if line.strip()]
         last = lines[-1] if lines else "no message"
         if any(w in output for w in ("failed to access", "no device found", "could not open port")):
-            return f"{self.port}: no such port or it is in use: plug the board in, close other terminals (`blindsight hw doctor`)"
+            return missing(self.port)
         board_error = "Traceback" in output and "mpremote" not in output
         if board_error:
             return f"{self.port}: the board failed while {doing}: {last}"

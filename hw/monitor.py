@@ -10,6 +10,7 @@ from typing import Any
 import serial  # type: ignore[import-untyped]
 
 from blindsight.hw.link import LinkError
+from blindsight.hw.probe import missing
 
 
 def events(
@@ -26,9 +27,7 @@ def events(
             name, 115200, timeout=0.1, exclusive=not name.startswith("rfc2217://") or None
         )
     except (OSError, serial.SerialException, ValueError):
-        raise LinkError(
-            f"{name}: no such port or it is in use: plug the board in, close other terminals (`blindsight hw doctor`)"
-        ) from None
+        raise LinkError(missing(name)) from None
     with line:
         end = time.monotonic() + seconds if seconds is not None else None
         last, pending = time.monotonic(), b""

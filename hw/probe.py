@@ -10,6 +10,14 @@ PROMPT = b"raw REPL"
 LOADER = (b"invalid header", b"waiting for download", b"ets Jun", b"ESP-ROM:", b"flash read err")
 
 
+def missing(port: str) -> str:
+    """What to do about a port that cannot be opened."""
+    return (
+        f"{port}: no such port or it is in use: plug the board in, close other terminals (`blindsight hw doctor`), run the "
+        "same command"
+    )
+
+
 def probe(port: str, seconds: float = 8) -> str:
     """Empty when MicroPython's raw prompt answers, else what to do. Stops what runs there, as mpremote does."""
     try:
@@ -17,7 +25,7 @@ def probe(port: str, seconds: float = 8) -> str:
             port, 115200, timeout=0.1, exclusive=not port.startswith("rfc2217://") or None
         )
     except (OSError, serial.SerialException, ValueError):
-        return f"{port}: no such port or it is in use: plug the board in, close other terminals (`blindsight hw doctor`)"
+        return missing(port)
     seen, end, asked = b"", time.monotonic() + seconds, 0.0
     try:
         with line:

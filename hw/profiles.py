@@ -130,7 +130,7 @@ def _read(path: Path, what: str) -> dict[str, Any]:
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml")))
         raise ProfileError(f"no {what} {path.stem!r}; known: {known}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProfileError(f"{path.name}: not TOML: {error}") from None
 
 

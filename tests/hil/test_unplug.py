@@ -42,6 +42,7 @@ class Bench:
     def __init__(self, path: Path) -> None:
         self.path, self.golden = path, path / "golden"
         self.device = lab.Provision(path / "device", count=0)
+        self.device.set_frames(2)
         self.device.config |= {
             "broker": {"host": "127.0.0.1", "port": 1},
             "interval_s": 600,
@@ -91,7 +92,8 @@ class Bench:
         shutil.copy(self.path / "inventory.json", target / "inventory.json")
         return target
 
-    def command(self, name: str, port: str, folder: Path) -> list[str]:
+    def command(self, name: str, port: str, folder: Path, cut: bool) -> list[str]:
+        """`cut`: this one will not get to its end, so `monitor` waits for what never comes."""
         here = self.path
         return {
             "flash": ["flash", port, "--board", "esp32-c3", "--firmware", str(here / "firmware.bin")],
@@ -101,7 +103,7 @@ class Bench:
                 "--interval-s", "900",
             ],
             "selftest": ["selftest", port],
-            "monitor": ["monitor", port, "--until", "offline", "--seconds", "60"],
+            "monitor": ["monitor", port, "--until", "result" if cut else "offline", "--seconds", "60"],
             "update": ["update", port, str(here / "v2.bsu")],
             "hil": ["hil", "--body", f"serial:{port}", "--metrics", str(folder / "m.jsonl")],
         }[name]  # fmt: skip
@@ -109,7 +111,7 @@ class Bench:
     def run(self, name: str, folder: Path, fuse: int | None = None) -> tuple[str, int, bool]:
         """Message of its failure (empty: it succeeded), bytes that crossed the line, whether the plug stayed in."""
         with self.board(folder, fuse) as board:
-            words = self.command(name, board.port, folder)
+            words = self.command(name, board.port, folder, fuse is not None)
             done = CliRunner().invoke(cli.build(), ["hw", *words])
             carried, plugged = board.carried, board.plugged
         if done.exception is None or done.exit_code == 0:
