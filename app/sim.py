@@ -117,9 +117,20 @@ def _validate(group: typer.Typer) -> None:
             Path, typer.Option(help="metrics of `blindsight hw hil`, where there are any", dir_okay=False)
         ] = Path("hil.jsonl"),
         as_json: JsonOption = False,
+        html: HtmlOption = None,
+        csv: CsvOption = None,
     ) -> None:
         """Predictions next to published measurements, and next to those of your own boards, with the error of each."""
         rows, own = validate.rows(), validate.measured(HW, hil)
+        sections = [
+            (heading, list(found[0]), [[report.plain(v) for v in r.values()] for r in found])
+            for heading, found in (("Predicted and published", rows), ("Modelled and measured", own))
+            if found
+        ]
+        if html is not None:
+            html.write_text(report.page("How far the model is off", [], tables=sections))
+        if csv is not None:
+            csv.write_text("".join(report.table_csv(head, lines) for _, head, lines in sections))
         if as_json:
             typer.echo(
                 json.dumps({"rows": rows, "within_25_percent": validate.within(rows), "measured": own})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from blindsight.app.demo import FIRMWARE, HEAP, find_micropython
 from blindsight.app.sim_lab import FleetError, Lab, Pictures, machine
 from blindsight.app.site import BrokerAddress
 from blindsight.hw import profiles
+from blindsight.simulator.cost import Cost
 from blindsight.simulator.fleet import (
     Day,
     Fleet,
@@ -25,6 +25,7 @@ from blindsight.simulator.fleet import (
     Watch,
     draw,
     drive,
+    group_cost,
     rows_csv,
     summary,
 )
@@ -35,10 +36,11 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Ran:
-    """The report's object, and the pictures as CSV."""
+    """The report's object, the pictures as CSV, and what a picture costs each group's board, by the model."""
 
     report: dict[str, Any]
     csv: str
+    costs: list[Cost]
 
 
 def model_outputs(fleet: Fleet) -> dict[str, Any]:
@@ -57,13 +59,12 @@ def run(fleet: Fleet, progress: Progress | None = None, micropython: str = "") -
     with lab:
         who = lab.enrol([fleet.groups[m.group] for m in day.members])
         events: Events = queue.Queue()
-        port = free_port()
-        real = _Firmware(lab, fleet, python, events, port)
+        real = _Firmware(lab, fleet, python, events)
         say("making material")
         lab.start(MATERIAL_S)
         watch = Watch(lab.pids, max(1.0, fleet.seconds / 600))
         started = time.monotonic()
-        outcomes, network, labels = asyncio.run(_run(fleet, day, lab, who, watch, real, port, say))
+        outcomes, network, labels = asyncio.run(_run(fleet, day, lab, who, watch, real, say))
         took = time.monotonic() - started
         real.stop()
         lab.check()
@@ -87,26 +88,28 @@ def run(fleet: Fleet, progress: Progress | None = None, micropython: str = "") -
         "memory_timeline": {"t": watch.at, **watch.rss},
         "model_outputs": day.outputs,
     }
-    return Ran(report, rows_csv(fleet, day, outcomes))
+    costs = [group_cost(g, lab.pictures[g.model].spec, profiles.HERE) for g in fleet.groups]
+    return Ran(report, rows_csv(fleet, day, outcomes), costs)
 
 
 class _Firmware:
     """The devices with the real firmware: their processes, and their answers against the float network's."""
 
-    def __init__(self, lab: Lab, fleet: Fleet, python: str, events: Events, port: int) -> None:
+    def __init__(self, lab: Lab, fleet: Fleet, python: str, events: Events) -> None:
         self._python, self._events = python, events
         self._running: list[DeviceProcess] = []
         self._models: dict[str, str] = {}
         self._folders: list[Path] = []
         self._lab = lab
         self.pictures = 0
+        self.ports = {g.name: free_port() for g in fleet.groups if g.firmware}
         for g in fleet.groups:
             for i in range(g.firmware):
                 count = g.each or max(1, int(g.per_day * fleet.speed * fleet.seconds / 86400))
                 name = f"real-{g.name[:20].lower().replace('_', '-')}-{i:02d}"
                 x = lab.pictures[g.model].x
                 folder = lab.site.device(
-                    name, g.model, g.ingest, BrokerAddress(port=port), count=count, max_pending=1, retry_s=5,
+                    name, g.model, g.ingest, BrokerAddress(port=self.ports[g.name]), count=count, max_pending=1, retry_s=5,
                     retry_max_s=20, interval_s=int(fleet.seconds / count) if count > 1 else 0,
                 )  # fmt: skip
                 (folder / "frames.bin").write_bytes(b"".join(x[k % len(x)].tobytes() for k in range(count)))
@@ -154,14 +157,15 @@ class _Firmware:
 
 
 async def _run(
-    fleet: Fleet, day: Day, lab: Lab, who: list[Any], watch: Watch, real: _Firmware, port: int, say: Progress
+    fleet: Fleet, day: Day, lab: Lab, who: list[Any], watch: Watch, real: _Firmware, say: Progress
 ) -> tuple[list[Outcome], Network, dict[tuple[str, int], int]]:
     broker = lab.broker.address
-    gate = Gate(fleet, broker.host, broker.port)
-    await gate.listen(port)
+    gates = [Gate(fleet, g, broker.host, broker.port) for g in fleet.groups if g.firmware]
+    for gate, port in zip(gates, real.ports.values(), strict=True):
+        await gate.listen(port)
     deadline = time.monotonic() + fleet.timeout_s
-    loop = asyncio.get_running_loop()
-    cuts = asyncio.create_task(gate.run(loop.time()))
+    start = asyncio.get_running_loop().time()
+    cuts = [asyncio.create_task(gate.run(start)) for gate in gates]
     real.start()
     answers = asyncio.create_task(real.answers(deadline))
 
@@ -189,11 +193,11 @@ async def _run(
         watch.sample(network.now)
         return outcomes, network, await answers
     finally:
-        for task in (cuts, answers):
+        for task in (*cuts, answers):
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        await gate.close()
+        await asyncio.gather(*cuts, answers, return_exceptions=True)
+        for gate in gates:
+            await gate.close()
 
 
 def verdict(report: dict[str, Any]) -> str:

@@ -102,7 +102,7 @@ def _fleet(group: typer.Typer) -> None:
         got = done.report
         title = f"{fleet.devices:,} devices against the real servers"
         if html is not None:
-            html.write_text(report.fleet_page(title, got))
+            html.write_text(report.fleet_page(title, got, done.costs))
         if csv is not None:
             csv.write_text(done.csv)
         if as_json:
@@ -179,6 +179,7 @@ def _knee(group: typer.Typer) -> None:
         workers: Annotated[int, typer.Option(min=1, max=64, help="worker pairs")] = 1,
         as_json: JsonOption = False,
         html: HtmlOption = None,
+        csv: CsvOption = None,
     ) -> None:
         """Offers the servers more and more pictures a second until they no longer keep up."""
         from blindsight.app import sim_measure
@@ -190,6 +191,12 @@ def _knee(group: typer.Typer) -> None:
             got = sim_measure.knee(model, ingest, rates, seconds, workers, status.update)
         if html is not None:
             html.write_text(report.knee_page(got))
+        if csv is not None:
+            csv.write_text(
+                report.table_csv(
+                    list(got["steps"][0]), [list(map(report.plain, r.values())) for r in got["steps"]]
+                )
+            )
         if as_json:
             typer.echo(json.dumps(got))
             return
@@ -285,12 +292,7 @@ def _capacity(group: typer.Typer) -> None:
             html.write_text(report.page(f"{plan.devices:,} devices", [], tables=sections))
         if csv is not None:
             keys = [k for k, v in got.items() if isinstance(v, int | float)]
-            csv.write_text(
-                "\n".join(
-                    ",".join(row) for row in [keys, *([f"{r[k]}" for k in keys] for r in (got, *table))]
-                )
-                + "\n"
-            )
+            csv.write_text(report.table_csv(keys, [[str(r[k]) for k in keys] for r in (got, *table)]))
         if as_json:
             typer.echo(json.dumps({**got, "scale": table}))
             return

@@ -1,18 +1,26 @@
-"""The network of devices with the real firmware: a TCP relay that an outage closes. They know nothing of it."""
+"""The network of devices with the real firmware: a TCP relay, slow as their group's line, that an outage closes.
+
+They know nothing of it. What the seed draws for simulated devices (lost messages, cuts) does not happen here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
-from blindsight.simulator.fleet.groups import Fleet
+from blindsight.simulator.fleet.groups import Fleet, Group
+
+PIECE = 1460
 
 
 class Gate:
-    """Relays 127.0.0.1:`port` to the broker. Outages that hit all devices cut everything through it."""
+    """Relays 127.0.0.1:`port` to the broker for a group's devices. An outage that hits all of the group cuts everything
+    through it.
+    """
 
-    def __init__(self, fleet: Fleet, host: str, port: int) -> None:
-        self._outages = [o for o in fleet.outages if o.part == 1 and not o.group]
+    def __init__(self, fleet: Fleet, group: Group, host: str, port: int) -> None:
+        self._outages = [o for o in fleet.outages if o.part == 1 and o.group in ("", group.name)]
+        self._latency_s, self._bytes_s = group.latency_s, group.bandwidth_kbit_s * 125
         self._host, self._port = host, port
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -50,7 +58,10 @@ class Gate:
             writer.transport.abort()
             return
         self._open |= {writer, there[1]}
-        ways = [asyncio.create_task(_pump(*w)) for w in ((reader, there[1]), (there[0], writer))]
+        ways = [
+            asyncio.create_task(_pump(reader, there[1], self._latency_s, self._bytes_s)),
+            asyncio.create_task(_pump(there[0], writer, 0.0, 0.0)),
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -61,8 +72,11 @@ class Gate:
                 end.close()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, latency_s: float, bytes_s: float
+) -> None:
     with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
+        while data := await reader.read(PIECE if bytes_s else 65536):
+            await asyncio.sleep(latency_s + (len(data) / bytes_s if bytes_s else 0.0))
             writer.write(data)
             await writer.drain()

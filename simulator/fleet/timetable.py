@@ -123,15 +123,20 @@ class _Price:
     full: float
 
 
-def _price(group: Group, spec: Spec, hw: Path) -> _Price:
+def group_cost(group: Group, spec: Spec, hw: Path) -> Cost:
+    """What a picture costs a device of the group."""
     work = Workload(
         mode=group.mode, height=spec.height, width=spec.width, channels=spec.channels, per_day=group.per_day,
         sleep=group.sleep, battery_mah=group.battery_mah,
     )  # fmt: skip
     try:
-        found = cost(hw, group.board, work)
+        return cost(hw, group.board, work)
     except CostError:  # a computer does not sleep
-        found = cost(hw, group.board, replace(work, sleep="none"))
+        return cost(hw, group.board, replace(work, sleep="none"))
+
+
+def _price(group: Group, spec: Spec, hw: Path) -> _Price:
+    found = group_cost(group, spec, hw)
     again = sum(s.millijoules.mid for s in found.stages if s.name in ("join", "tls handshake", "radio"))
     full = 0.0
     if group.battery_mah:

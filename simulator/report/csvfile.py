@@ -40,3 +40,10 @@ def _rows(c: Cost) -> Iterator[tuple[str, str, str, Band]]:
     yield "total", "energy a day", "J", c.day_joules
     if c.battery_days is not None:
         yield "total", "battery", "days", c.battery_days
+
+
+def table_csv(head: list[str], rows: list[list[str]]) -> str:
+    """Any table."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([head, *rows])
+    return out.getvalue()

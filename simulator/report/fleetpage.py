@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from blindsight.simulator.cost import Cost
 from blindsight.simulator.report import svg
+from blindsight.simulator.report.page import cost_parts
 from blindsight.simulator.report.parts import document, plain, table
 
 OWN = ("timeline", "memory_timeline", "model_outputs", "groups", "rss_mb", "cores")  # shown apart
 
 
-def fleet_page(title: str, got: dict[str, Any]) -> str:
-    """Of the object that `sim fleet --json` prints."""
+def fleet_page(title: str, got: dict[str, Any], costs: list[Cost] | None = None) -> str:
+    """Of the object that `sim fleet --json` prints, and of what a picture costs each group's board."""
     line = got["timeline"]
     times = [float(p["t"]) for p in line]
     rates = [
@@ -48,6 +50,8 @@ def fleet_page(title: str, got: dict[str, Any]) -> str:
         points = list(zip(memory["t"], memory[name], strict=True))
         parts += [f"<h3>{name}</h3>", svg.line(points, "s", "MB", f"resident memory of {name}")]
     parts += _groups(got)
+    if costs:
+        parts += ["<h2>What a picture costs the boards</h2>", *cost_parts(costs)]
     return document(title, parts)
 
 

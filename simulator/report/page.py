@@ -20,7 +20,7 @@ def page(
     if run is not None:
         parts.append(_ran(run))
     if costs:
-        parts += _costs(costs)
+        parts += cost_parts(costs)
     for heading, header, rows in tables or []:
         parts.append(f"<h2>{escape(heading)}</h2>" + table(header, rows))
     return document(title, parts)
@@ -34,7 +34,8 @@ def _band(b: Band | None) -> str:
     return "-" if b is None else f"{svg.number(b.mid)} ({svg.number(b.low)} to {svg.number(b.high)})"
 
 
-def _costs(costs: list[Cost]) -> list[str]:
+def cost_parts(costs: list[Cost]) -> list[str]:
+    """Tables and plots of costs."""
     names = [_name(c) for c in costs]
     pairs = list(zip(names, costs, strict=True))
     small = {"wake", "capture", "join", "answer", "round trips"}

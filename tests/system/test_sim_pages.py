@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from blindsight.app.cli import build
+from blindsight.hw import profiles
 from blindsight.simulator import report
+from blindsight.simulator.cost import Workload, cost
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from chromium import Chromium, Page
@@ -59,10 +61,14 @@ def test_every_page(tmp_path: Path, fleet: dict[str, Any]) -> None:
     costs, parking, capacity, ran, knee = (
         tmp_path / f"{n}.html" for n in ("costs", "parking", "cap", "fleet", "knee")
     )
+    errors = tmp_path / "validate.html"
+    sim("validate", "--html", str(errors), "--csv", str(tmp_path / "v.csv"))
+    assert (tmp_path / "v.csv").read_text().startswith("what,")
     sim("cost", "wildlife", "--board", "all", "--html", str(costs))
     sim("cost", "parking", "--html", str(parking))
     sim("capacity", "doorbell", "--html", str(capacity))
-    ran.write_text(report.fleet_page("A thousand", fleet))
+    board = cost(profiles.HERE, "esp32-s3-sense", Workload(per_day=144, sleep="connected", battery_mah=5000))
+    ran.write_text(report.fleet_page("A thousand", fleet, [board]))
     data = json.loads((Path(report.__file__).parents[1] / "data" / "knee.json").read_text())
     knee.write_text(report.knee_page(data))
     with Chromium() as browser:
@@ -84,8 +90,17 @@ def test_every_page(tmp_path: Path, fleet: dict[str, Any]) -> None:
         assert "worker pairs" in page.text() and "10,000,000" in page.text()
         page = browser.open(ran)
         labels = look(page, tmp_path / "fleet.png")
-        for wanted in ("backlog", "throughput", "latency percentiles", "resident memory of cloud"):
+        for wanted in (
+            "backlog",
+            "throughput",
+            "latency percentiles",
+            "resident memory of cloud",
+            "seconds by stage",
+        ):
             assert wanted in labels
         assert any(label.startswith("pictures of the first device") for label in labels)
         assert any(label.startswith("charge of the first device") for label in labels)
         assert {"backlog", "throughput", "latency"} & set(look(browser.open(knee), tmp_path / "knee.png"))
+        page = browser.open(errors)
+        look(page, tmp_path / "validate.png")
+        assert "ML-KEM-768" in page.text()
