@@ -62,7 +62,10 @@ def register(app: typer.Typer) -> None:
         labels: Annotated[Path | None, typer.Option(help="one label a line, or a JSON list")] = None,
         reveal: Annotated[str, typer.Option(help="top1, topk, logits or probabilities")] = "top1",
         weight_bits: Annotated[str, typer.Option(help="auto, or 8 .. 16")] = "auto",
-        m: Annotated[str, typer.Option(help="bits of activations: auto, or 8 .. 16")] = "16",
+        m: Annotated[str, typer.Option(help="bits of activations: auto, or 8 .. 16")] = "auto",
+        headroom: Annotated[
+            float | None, typer.Option(help="times what calibration saw that a picture may reach")
+        ] = None,
         storage: Annotated[
             str, typer.Option(help="full, or compact: a byte a weight, for large networks")
         ] = "full",
@@ -90,6 +93,7 @@ def register(app: typer.Typer) -> None:
             reveal=reveal,
             weight_bits="auto" if weight_bits == "auto" else int(weight_bits),
             m="auto" if m == "auto" else int(m),
+            headroom=headroom,
             storage=storage,
             truth=truth,
         )
@@ -99,6 +103,9 @@ def register(app: typer.Typer) -> None:
                 "model": str(out),
                 "plan": str(plan_path(out)),
                 "plan_hash": compiled.model.plan.hash.hex(),
+                "agreement": compiled.agreement,
+                "simulated": compiled.simulated,
+                "layers": compiled.layers(),
             }
             if compiled.loss:
                 summary["loss"] = asdict(compiled.loss)

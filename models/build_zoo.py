@@ -65,7 +65,7 @@ def build(name: str, data: Path, trained: Path | None) -> str:
     return (
         f"{name}: float {np.mean(float_top == y):.4f}, fixed-point {np.mean(fixed_top == y):.4f}, "
         f"agreement {np.mean(float_top == fixed_top):.4f} on {len(y)}; "
-        f"weights {compiled.weight_bits} bits, activations {compiled.lowering.settings.m} bits"
+        f"{compiled.tried[-1]}"
     )
 
 

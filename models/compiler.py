@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +19,18 @@ from blindsight.nn.ideal import run_values
 from blindsight.nn.model import STORAGES, Model
 from blindsight.nn.plan import Plan, Reveal
 
-from . import fold
+from . import choose, fold, noise, report
 from .builder import CompileError
-from .lower import Lowering, Row, Settings, lower
+from .lower import Lowering, lower
+from .state import Settings
 from .trace import Traced, trace
 
 TARGET = 0.995  # agreement with the float network that the weight bits are chosen for
-SLACK = 0.001  # agreement that fewer activation bits may cost
-SIMULATED = 512  # calibration pictures that the choice is made on
+AIM = 0.997  # agreement that the choice of bits is made for, before it is tried
+BEST_EFFORT = 1.2  # times the least noise there can be, where the target is out of reach
+TRIES = 4
+WORK = 3e10  # multiplications of one simulation
+SIMULATED = 512  # calibration pictures at most that a simulation takes
 
 
 @dataclass(frozen=True)
@@ -48,40 +52,59 @@ class Loss:
         return f"{text}; accuracy {before:.2%} -> {after:.2%}, a loss of {100 * (before - after):+.2f} points"
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A choice of bits that was simulated, and its expected top-1 agreement with the float reference."""
+
+    weight_bits: str
+    m: str
+    agreement: float
+
+    def __str__(self) -> str:
+        return f"weights {self.weight_bits}, m {self.m}: {self.agreement:.2%}"
+
+
 @dataclass
 class Compiled:
-    """The result: `model` (plan, integer weights, float reference) and how it was made."""
+    """The result: `model` (plan, integer weights, float reference) and how it was made.
+
+    `graph` is the float network whose tensors bear the plan's names; `weight_bits` the most of any layer.
+    """
 
     model: Model
     lowering: Lowering
-    weight_bits: int
+    graph: FloatGraph
     agreement: float
     simulated: int
-    tried: list[tuple[int, float]]
+    tried: list[Attempt]
+    errors: dict[str, report.Error] = field(default_factory=dict)
     loss: Loss | None = None
 
     @property
     def plan(self) -> Plan:
         return self.model.plan
 
+    @property
+    def weight_bits(self) -> int:
+        return max((op.weight_bits for op in self.plan.weighted), default=0)
+
     def save(self, path: str | Path) -> None:
         """Write M.bsm and M.plan.json."""
         self.model.save(path)
 
+    def layers(self) -> list[dict[str, Any]]:
+        """Of every layer: bits, bound, room, measured error (`compile --json`)."""
+        return report.layers(self.lowering.rows, self.errors)
+
     def explain(self) -> str:
-        """A table of layers: scales, bits, bounds and how each bound is known."""
+        """A table of layers: scales, bits, bounds and how each bound is known, errors measured against float."""
         plan = self.plan
         size = f"{plan.channels} x {plan.height} x {plan.width}"
         lines = [f"{plan.name}: {len(plan.ops)} operations on {size} pictures, reveal {plan.reveal.mode}"]
-        widths = [
-            max(len(str(c)) for c in column) for column in zip(*map(_cells, self.lowering.rows), strict=True)
-        ]
-        for row in self.lowering.rows:
-            lines.append("  ".join(c.ljust(w) for c, w in zip(_cells(row), widths, strict=True)).rstrip())
-        tried = ", ".join(f"{bits}: {agreement:.2%}" for bits, agreement in self.tried)
+        lines += report.table(self.lowering.rows, self.errors)
         lines.append(
-            f"weight bits {self.weight_bits}; expected agreement with the float network, by bits: {tried} "
-            f"(of {self.simulated} pictures)"
+            f"expected agreement with the float reference ({self.simulated} pictures in fixed point): "
+            + "; ".join(map(str, self.tried))
         )
         if self.loss:
             lines.append(str(self.loss))
@@ -103,7 +126,8 @@ def compile_model(
     labels: Sequence[str] | None = None,
     reveal: str = "top1",
     weight_bits: int | Literal["auto"] = "auto",
-    m: int | Literal["auto"] = 16,
+    m: int | Literal["auto"] = "auto",
+    headroom: float | None = None,
     storage: str = "full",
     truth: np.ndarray | None = None,
 ) -> Compiled:
@@ -113,10 +137,11 @@ def compile_model(
     Args:
         calibration: uint8 (N, H, W, C) or (N, H, W); typical pictures, some hundred.
         reveal: `top1`, `topk` (five classes), `topk:K`, `logits` or `probabilities`.
-        weight_bits: 8 to 16, or `auto`: the fewest that keep 99.5 % top-1 agreement in simulation (see
-            `expected_agreement`).
-        m: bits of an activation, 8 to 16, or `auto`: the fewest of 12, 14, 16 that agree as 16 do, to 0.1 %; fewer
-            make the secure run cheaper (12 bits: a quarter), and leave twice the calibrated range instead of four times.
+        weight_bits: 8 to 16 for all layers, or `auto`: for each layer what the budget allows (`models.choose`).
+        m: bits of an activation, 8 to 16 for all, or `auto`: 12 to 16 for each; fewer make the secure run cheaper (12
+            bits: a quarter).
+        headroom: by how much a picture may exceed the greatest values that calibration saw; 4 where m is 15 or more
+            or chosen, else 2.
         storage: `full`, or `compact`: a byte a weight (`nn.compact`), the float reference being the dequantised network.
         truth: (N,) classes of the calibration pictures, for the accuracy that compact storage costs.
 
@@ -140,7 +165,6 @@ def compile_model(
     stored = _single(reference)
     graph = fold.integer_form(reference)
     seen = _extremes(_single(graph), pictures)
-    floats = floatnet.forward(stored, pictures[:SIMULATED])
     parts = {
         "name": name,
         "height": height,
@@ -150,40 +174,72 @@ def compile_model(
         "labels": tuple(labels or ()),
         "reveal": _reveal(reveal, stored.ops[-1].shape[0]),
     }
-    tried: list[tuple[int, float]] = []
-
-    shown = parts["reveal"].mode
-
-    def attempt(bits: int, m: int) -> Compiled:
-        lowering = lower(graph, seen, Settings(bits, m, 4.0 if m >= 15 else 2.0, {}, shown, storage))
-        plan = Plan(**parts, ops=tuple(lowering.ops))
-        logits = run_values(plan, lowering.ints, pictures[:SIMULATED], np.random.default_rng(0))
-        agreement = expected_agreement(floats, logits / 2.0**plan.output_scale)
-        model = Model(plan, lowering.ints, stored)
-        return Compiled(model, lowering, bits, agreement, len(floats), tried)
-
-    def search() -> Compiled:
-        best: Compiled | None = None
-        for bits in range(8, 17) if weight_bits == "auto" else (weight_bits,):
-            made = attempt(bits, 16 if m == "auto" else m)
-            tried.append((bits, made.agreement))
-            if best is None or made.agreement > best.agreement:
-                best = made
-            if made.agreement >= TARGET:
-                break
-        assert best is not None
-        for fewer in (12, 14) if m == "auto" else ():
-            made = attempt(best.weight_bits, fewer)
-            if made.agreement >= best.agreement - SLACK:
-                return made
-        return best
-
-    best = search()
+    search = _Search(parts, graph, stored, seen, pictures, storage, headroom)
+    best = search.run(None if weight_bits == "auto" else weight_bits, None if m == "auto" else m)
+    best.errors = report.measure(best.graph, best.plan, best.model.ints, best.lowering.rows, pictures)
     if storage == "compact":
-        small = compact.reference(best.plan, best.model.ints, graph)
-        best.model = Model(best.plan, best.model.ints, small, storage)
-        best.loss = _loss(stored, small, pictures, truth)
+        best.loss = _loss(stored, best.model.graph, pictures, truth)
     return best
+
+
+@dataclass
+class _Search:
+    """One network to be lowered with some choice of bits or other."""
+
+    parts: dict[str, Any]
+    graph: FloatGraph
+    stored: FloatGraph
+    seen: dict[str, float]
+    pictures: np.ndarray
+    storage: str
+    headroom: float | None
+    tried: list[Attempt] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.single = _single(self.graph)
+        work = max(1, noise.multiplications(self.graph))
+        self.some = self.pictures[: int(min(SIMULATED, max(8, WORK // work)))]
+        self.floats = floatnet.forward(self.stored, self.pictures[:SIMULATED])
+
+    def run(self, bits: int | None, m: int | None) -> Compiled:
+        headroom = self.headroom or (4.0 if m is None or m >= 15 else 2.0)
+        reveal = self.parts["reveal"].mode
+        settings = Settings(bits or 12, m or 16, headroom, {}, reveal, self.storage)
+        if bits is not None and m is not None:
+            return self.attempt(settings)
+        base = lower(self.graph, self.seen, settings)
+        spread = noise.Noise(base, noise.gradients(self.single, self.some))
+        least = choose.finest(spread, bits, m)
+        floor = spread.variance(*least)
+        allowed = choose.Margins.of(self.floats).budget(AIM)
+        hopeless = self.storage == "full" and allowed < BEST_EFFORT * floor
+        budget = floor + allowed if self.storage == "compact" else max(allowed, BEST_EFFORT * floor)
+        made: list[Compiled] = []
+        while len(made) < TRIES:
+            kinds, widths = choose.coarser(spread, least, (bits is None, m is None), budget)
+            most = max(widths.values(), default=settings.m)
+            made.append(self.attempt(replace(settings, m=most, caps={}, bits=kinds, widths=widths)))
+            if hopeless or made[-1].agreement >= TARGET:
+                return made[-1]
+            budget = floor + (budget - floor) / 3
+        return max(made, key=lambda c: c.agreement)
+
+    def attempt(self, settings: Settings) -> Compiled:
+        lowering = lower(self.graph, self.seen, settings)
+        plan = Plan(**self.parts, ops=tuple(lowering.ops))
+        if self.storage == "compact":
+            graph = compact.reference(plan, lowering.ints, self.graph)
+            model = Model(plan, lowering.ints, graph, self.storage)
+            floats = floatnet.forward(graph, self.some)
+        else:
+            graph, model = self.single, Model(plan, lowering.ints, self.stored)
+            floats = self.floats[: len(self.some)]
+        logits = run_values(plan, lowering.ints, self.some, np.random.default_rng(0))
+        agreement = expected_agreement(floats, logits / 2.0**plan.output_scale)
+        bits = {op.out: op.weight_bits for op in plan.weighted}
+        widths = {row.layer: row.m for row in lowering.rows if row.m and row.kind not in ("clip", "lut")}
+        self.tried.append(Attempt(choose.summary(bits), choose.summary(widths), agreement))
+        return Compiled(model, lowering, graph, agreement, len(self.some), self.tried)
 
 
 def _loss(trained: FloatGraph, small: FloatGraph, pictures: np.ndarray, truth: np.ndarray | None) -> Loss:
@@ -329,9 +385,3 @@ def _only(result: Any) -> torch.Tensor:
     while isinstance(result, tuple | list):
         (result,) = result
     return result
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    shape = "x".join(map(str, row.shape))
-    scale = f"2^-{row.scale}"
-    return (row.layer, row.kind, shape, scale, row.detail, row.bound)

@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from blindsight.models import fold, zoo
-from blindsight.models.lower import Settings, lower
+from blindsight.models.lower import lower
+from blindsight.models.state import Settings
 from blindsight.nn import compact, floatnet
 from blindsight.nn.floatnet import FloatGraph, FloatOp
 from blindsight.nn.model import Model, plan_path

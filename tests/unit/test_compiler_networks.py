@@ -285,7 +285,7 @@ def test_follows_the_float_network(name: str) -> None:
     module = settle(factory())
     x = pictures(channels)[:96]
     mean, std = [0.4, 0.5, 0.45][:channels], [0.25, 0.3, 0.2][:channels]
-    compiled = compile_model(module, x[:64], name=name, mean=mean, std=std, weight_bits=12)
+    compiled = compile_model(module, x[:64], name=name, mean=mean, std=std, weight_bits=12, m=16)
     z = (
         torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).float() / 255 - torch.tensor(mean).view(1, -1, 1, 1)
     ) / (torch.tensor(std).view(1, -1, 1, 1))
@@ -306,7 +306,7 @@ def test_follows_the_float_network(name: str) -> None:
 def test_pool_stands_before_relu_and_no_truncation_is_wasted() -> None:
     torch.manual_seed(0)
     x = pictures(3)[:32]
-    plan = compile_model(settle(vgg_like()), x, name="vgg", weight_bits=10).plan
+    plan = compile_model(settle(vgg_like()), x, name="vgg", weight_bits=10, m=16).plan
     kinds = [type(op) for op in plan]
     assert Trunc not in kinds
     assert sum(k is MaxPool for k in kinds) == 5
@@ -319,7 +319,7 @@ def test_normalisation_is_exact_at_padded_borders() -> None:
     torch.manual_seed(1)
     module = nn.Sequential(nn.Conv2d(1, 4, 5, padding=2), nn.Flatten(), nn.Linear(4 * 784, 10))
     x = pictures(1)[:16]
-    compiled = compile_model(module, x, name="border", mean=0.8, std=0.05, weight_bits=14)
+    compiled = compile_model(module, x, name="border", mean=0.8, std=0.05, weight_bits=14, m=16)
     first = compiled.plan.ops[1]
     assert isinstance(first, Conv2d) and first.bias_map
     z = (torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).float() / 255 - 0.8) / 0.05
@@ -371,7 +371,7 @@ def test_spellings_of_the_same_layers(name: str) -> None:
     net = Function(
         lambda s, x: s.fc(body(s.conv(x))), conv=nn.Conv2d(1, 12, 3, 2, 1), fc=nn.Linear(features, 10)
     )
-    compiled = compile_model(net, pictures(1)[:48], name="spelling", weight_bits=12)
+    compiled = compile_model(net, pictures(1)[:48], name="spelling", weight_bits=12, m=16)
     x = pictures(1)[48:80]
     fixed = (
         run_values(compiled.plan, compiled.model.ints, x, np.random.default_rng(0))
