@@ -59,7 +59,7 @@ def population(folder: Path | None, judged: int, known: int, seed: int = 7) -> P
         known = min(known, 2 * each // 5)
     else:
         x, y = _packs(named, 2 * (judged + known))
-        source, each = f"CIFAR-10 training pictures from {named}", judged + known
+        source, each = "CIFAR-10 training pictures", judged + known
     pick = rng.permutation(len(x))[: 2 * each]
     member = np.zeros(2 * each, bool)
     member[rng.permutation(2 * each)[:each]] = True

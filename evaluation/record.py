@@ -63,6 +63,7 @@ class View:
         messages: float32 (N, F), statistics of every message received and of its own material.
         times: float32 (N, T), seconds of each step.
         sizes: int64 (N, S), bytes of each message received, then of each sent, then rounds.
+        received: on request, the messages of each picture as they were. offline: those between pictures.
     """
 
     shares: dict[str, np.ndarray]
@@ -72,6 +73,8 @@ class View:
     messages: np.ndarray
     times: np.ndarray
     sizes: np.ndarray
+    received: list[list[bytes]] = field(default_factory=list)
+    offline: list[bytes] = field(default_factory=list)
 
 
 @dataclass
@@ -82,6 +85,8 @@ class _Row:
     opened: dict[str, np.ndarray] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
     seen: list[bytes] = field(default_factory=list)
+    received: list[bytes] = field(default_factory=list)
+    offline: list[bytes] = field(default_factory=list)
     guess: np.ndarray | None = None
     ingest: np.ndarray | None = None
     sizes: list[int] = field(default_factory=list)
@@ -156,6 +161,7 @@ def record(
     pictures: np.ndarray,
     tamper: tuple[str, ...] = (),
     keep: set[str] | None = None,
+    raw: bool = False,
 ) -> tuple[View, View]:
     """The views of cloud and helper while they classify `pictures`, uint8 (N, H, W, C), in this order.
 
@@ -163,6 +169,7 @@ def record(
         path: M.bsm. deployment: `cloud-owned` or `concealed`.
         tamper: of `tampered.TAMPERS`; none: the real thing.
         keep: the tensors of interest; None: all.
+        raw: keep the messages themselves too (some 100 KB a picture).
 
     Raises:
         ChannelError: a party failed.
@@ -186,7 +193,7 @@ def record(
     helper.join()
     if failures:
         raise failures[0]
-    return _view(rows[0], keep), _view(rows[1], keep)
+    return _view(rows[0], keep, raw), _view(rows[1], keep, raw)
 
 
 class _Party:
@@ -219,7 +226,7 @@ class _Party:
     def _picture(self, parcel: Any, slot: Slot) -> _Row:
         row, channel = _Row(), self.channel
         self.network.row = row
-        own = self.form.pack(slot)[:MATERIAL]
+        own, row.offline = self.form.pack(slot)[:MATERIAL], list(channel.received)
         channel.received.clear()
         channel.sent.clear()
         rounds = channel.stats.rounds
@@ -228,7 +235,8 @@ class _Party:
                 self._cloud(parcel, row, slot)
             else:
                 self._helper(parcel, row, slot)
-        row.seen += [own, *channel.received]
+        row.received = list(channel.received)
+        row.seen += [own, *row.received]
         row.sizes += [len(m) for m in (*channel.received, *channel.sent)] + [channel.stats.rounds - rounds]
         return row
 
@@ -298,7 +306,7 @@ def statistics(messages: list[bytes]) -> np.ndarray:
     return np.concatenate([out, total]).astype(np.float32)
 
 
-def _view(rows: list[_Row], keep: set[str] | None) -> View:
+def _view(rows: list[_Row], keep: set[str] | None, raw: bool) -> View:
     def table(name: str) -> dict[str, np.ndarray]:
         names = [key for key in getattr(rows[0], name) if keep is None or key in keep]
         return {key: np.stack([getattr(row, name)[key] for row in rows]) for key in names}
@@ -311,4 +319,6 @@ def _view(rows: list[_Row], keep: set[str] | None) -> View:
         np.stack([statistics(row.seen) for row in rows]),
         np.array([row.times for row in rows], np.float32),
         np.array([row.sizes for row in rows], np.int64),
+        [row.received for row in rows] if raw else [],
+        [m for row in rows for m in row.offline] if raw else [],
     )
