@@ -3,6 +3,7 @@
 
 #include "blindsight/bits.hpp"
 #include "blindsight/cpu.hpp"
+#include "blindsight/huge.hpp"
 #include "blindsight/rlwe.hpp"
 #include "blindsight/rlwe_sample.hpp"
 #include "blindsight/work.hpp"
@@ -11,10 +12,10 @@ namespace bs {
 namespace {
 
 // How the products of one call are cut so that each cache serves what it can hold. kTerms products are added up in
-// registers. Where several sets of inputs use the same weights, the transformed weights of kAnswers answers (at most
-// kTransformed polynomials) meet kSets sets, one stretch of coefficients after the other: kStretch words of a set's
-// rows, which stay in L2 for all of these answers.
-constexpr std::size_t kTerms = 8, kAnswers = 4, kSets = 16, kStretch = 32768, kTransformed = 256;
+// registers. The weights of kAnswers answers are transformed kUses inputs at a time (4 MiB, L3) and meet the sets of
+// inputs, at most kSets, one stretch of coefficients after the other: the kStretch words of these weights and of one
+// set stay in L2, so that weights are fetched once a stretch and inputs once for all answers of the block.
+constexpr std::size_t kTerms = 8, kAnswers = 4, kSets = 16, kUses = 64, kStretch = 49152;
 
 // row += e mod q, for |e| < q
 inline __attribute__((always_inline)) void add_small_loop(u64 q, const std::int32_t *e, u64 *row, std::size_t n) {
@@ -102,52 +103,58 @@ void LinearRing::answer(const u64 *public_key, const u64 *ciphers, const std::in
 // Answers [a0, a1) to sets [g0, g1).
 void LinearRing::answer_part(const Call &call, std::size_t a0, std::size_t a1, std::size_t g0, std::size_t g1) const {
     const Weights &weights = call.weights;
-    const std::size_t used = weights.uses, words = used * padded_words();
-    const bool shared = g1 - g0 > 1 && used != 0;
-    const std::size_t block = shared ? std::min(a1 - a0, std::clamp<std::size_t>(kTransformed / used, 1, kAnswers)) : 1;
-    const std::size_t group = std::min(kSets, g1 - g0);
+    const std::size_t used = weights.uses, block = std::min(kAnswers, a1 - a0), group = std::min(kSets, g1 - g0);
+    const std::size_t chunk = std::max<std::size_t>(1, std::min(kUses, used));
     std::size_t stretch = n_;
-    while (shared && stretch > 64 && stretch * used > kStretch) stretch /= 2;
+    while (stretch > 64 && stretch * chunk * (block + 2) > kStretch) stretch /= 2;
     std::vector<std::int32_t> dense(n_);
-    std::vector<u64> transformed(weights.prepared != nullptr ? 0 : block * words);
+    HugeVector<u64> transformed(weights.prepared != nullptr ? 0 : block * chunk * padded_words());
     std::vector<u64> all_sums(block * group * sum_words());
-    for (std::size_t a = a0; a < a1; a += block) {
-        const std::size_t together = std::min(block, a1 - a);
-        const u64 *w = weights.prepared != nullptr ? weights.prepared + a * words : transformed.data();
-        if (weights.prepared == nullptr)
-            for (std::size_t i = 0; i < together * used; ++i)
-                weight(weights, a + i / used, i % used, dense.data(), transformed.data() + i * padded_words());
-        for (std::size_t g = g0; g < g1; g += group) {
-            const std::size_t end = std::min(g + group, g1);
-            const auto sums = [&](std::size_t set, std::size_t i) {
-                return &all_sums[(i * group + set - g) * sum_words()];
-            };
-            for (unsigned l = 0; l < primes(); ++l)
-                for (std::size_t first = 0; first < n_; first += stretch)
-                    for (std::size_t set = g; set < end; ++set)
-                        for (std::size_t i = 0; i < together; ++i)
-                            products(call, set, l, first, stretch, w + i * words, sums(set, i));
+    for (std::size_t g = g0; g < g1; g += group) {
+        const std::size_t end = std::min(g + group, g1);
+        const auto sums = [&](std::size_t set, std::size_t i) {
+            return &all_sums[(i * group + set - g) * sum_words()];
+        };
+        for (std::size_t a = a0; a < a1; a += block) {
+            const std::size_t together = std::min(block, a1 - a);
+            for (std::size_t u = 0; u < used; u += chunk) {
+                const std::size_t terms = std::min(chunk, used - u);
+                const u64 *w[kAnswers];  // of each answer: the transformed weights for inputs u, u + 1, ..
+                for (std::size_t i = 0; i < together; ++i) {
+                    w[i] = weights.prepared + ((a + i) * used + u) * padded_words();
+                    if (weights.prepared != nullptr) continue;
+                    u64 *to = &transformed[i * chunk * padded_words()];
+                    for (std::size_t k = 0; k < terms; ++k)
+                        weight(weights, a + i, u + k, dense.data(), to + k * padded_words());
+                    w[i] = to;
+                }
+                for (unsigned l = 0; l < primes(); ++l)
+                    for (std::size_t first = 0; first < n_; first += stretch)
+                        for (std::size_t set = g; set < end; ++set)
+                            for (std::size_t i = 0; i < together; ++i)
+                                products(call, set, l, u, terms, first, stretch, w[i], sums(set, i));
+            }
             for (std::size_t set = g; set < end; ++set)
                 for (std::size_t i = 0; i < together; ++i) finish(call, set * weights.answers + a + i, sums(set, i));
         }
     }
 }
 
-// Adds up one answer's products modulo one prime, a stretch of coefficients of them.
-void LinearRing::products(const Call &call, std::size_t set, unsigned prime, std::size_t first, std::size_t count,
-                          const u64 *transformed, u64 *sums) const {
+// Adds to one answer's sums its products with inputs [u0, u0 + terms), modulo one prime, a stretch of coefficients.
+void LinearRing::products(const Call &call, std::size_t set, unsigned prime, std::size_t u0, std::size_t terms,
+                          std::size_t first, std::size_t count, const u64 *transformed, u64 *sums) const {
     const RingKernels &k = ring_kernels();
-    const std::size_t used = call.weights.uses, at = prime * row() + first;
-    const std::int32_t *inputs = call.uses + set * used;
+    const std::size_t at = prime * row() + first;
+    const std::int32_t *inputs = call.uses + set * call.weights.uses + u0;
     u64 *sum = sums + prime * 2 * k.planes * row() + first;
     const u64 *w[kTerms], *c[kTerms];
-    for (std::size_t u = 0; u < used; u += kTerms) {
-        const std::size_t terms = std::min(kTerms, used - u);
-        for (std::size_t i = 0; i < terms; ++i) {
+    for (std::size_t u = 0; u < terms; u += kTerms) {
+        const std::size_t now = std::min(kTerms, terms - u);
+        for (std::size_t i = 0; i < now; ++i) {
             w[i] = transformed + (u + i) * padded_words() + at;
             c[i] = call.ciphers + 2 * static_cast<std::size_t>(inputs[u + i]) * padded_words() + at;
         }
-        k.mac2(count, row(), sum, u == 0, w, c, padded_words(), terms);
+        k.mac2(count, row(), sum, u0 + u == 0, w, c, padded_words(), now);
     }
 }
 

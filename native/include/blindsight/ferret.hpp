@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "blindsight/huge.hpp"
 #include "blindsight/pads.hpp"
 #include "blindsight/softspoken.hpp"
 
@@ -60,7 +61,8 @@ class Ferret {
 
     FerretParameters p_;
     AesKey pad_key_, tree_key_, code_key_;
-    std::vector<Column> base_, next_, leaf_;
+    HugeVector<Column> base_, next_;
+    std::vector<Column> leaf_;
     std::size_t tree_, column_;  // next tree of the iteration, next column of the open tree
     std::uint64_t ot_ = 0;
 };

@@ -117,8 +117,8 @@ class LinearRing {
     };
     std::size_t sum_words() const noexcept { return 2 * std::size_t{ring_kernels().planes} * padded_words(); }
     void answer_part(const Call &call, std::size_t a0, std::size_t a1, std::size_t g0, std::size_t g1) const;
-    void products(const Call &call, std::size_t set, unsigned prime, std::size_t first, std::size_t count,
-                  const u64 *transformed, u64 *sums) const;
+    void products(const Call &call, std::size_t set, unsigned prime, std::size_t u0, std::size_t terms,
+                  std::size_t first, std::size_t count, const u64 *transformed, u64 *sums) const;
     void finish(const Call &call, std::size_t index, u64 *sums) const;
 
     unsigned n_;
