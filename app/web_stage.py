@@ -38,9 +38,11 @@ from blindsight.app.tap import Listener
 from blindsight.models import zoo
 from blindsight.nn.model import Model
 from blindsight.offline.cursor import write_durably
+from blindsight.service.engine import ingest_kind
+from blindsight.wire.blocks import Mode
 
 MODES = ("rlwe", "rlwe-sk", "aes")
-AHEAD = 'material_low = 2\nmaterial_high = 4\nmaterial_batch = 4\nmaterial_for = "mask,xor"\n'
+LARGE = 1 << 18  # elements of all tensors of a network: from here on material is made one picture at a time
 SLOW = "vgg16"  # zoo models of this name are served only when asked for: they are large
 POLL_S = 0.02
 Say = Callable[[dict[str, Any]], None]
@@ -107,7 +109,7 @@ class Stage:
         progress("keys, certificates, broker", 0, 1)
         self._broker: BrokerAddress = start_broker(stack, folder, self._options)
         self._site = Site(folder / "site")
-        self._site.init(self._broker, link_port=free_port(), cloud=AHEAD)
+        self._site.init(self._broker, link_port=free_port(), cloud=self._ahead())
         for served in self.served.values():
             self._site.add_model(served.path)
         progress("keys, certificates, broker", 1, 1)
@@ -121,6 +123,20 @@ class Stage:
             child.wait_event("started", 60)
             self._children.append(child)
         self._wait_material(progress)
+
+    def _ahead(self) -> str:
+        """How much material waits for pictures: little where it is costly, and then for the chosen encryption alone."""
+        large = max(sum(op.size for op in s.model.plan.ops) for s in self.served.values()) > LARGE
+        kinds = ingest_kind(Mode.named(self.ingest)) if large else "mask,xor"
+        low, high = (1, 2) if large else (2, 4)
+        batch = 1 if large else high
+        lines = {
+            "material_low": low,
+            "material_high": high,
+            "material_batch": batch,
+            "material_for": f'"{kinds}"',
+        }
+        return "".join(f"{key} = {value}\n" for key, value in lines.items())
 
     def _wait_material(self, progress: Progress) -> None:
         """Until the chosen model has its first material; the others' is made meanwhile and on demand."""

@@ -358,7 +358,9 @@ def children_of(pid: int) -> list[int]:
 
 
 def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
-    """The command as a user runs it: an address, Ctrl-C, exit code 0, no process and no file left."""
+    """The command as a user runs it: an address, Ctrl-C (which a terminal sends to every process of the group), exit
+    code 0, no process and no file left.
+    """
     command = [sys.executable, "-m", "blindsight.app.cli", "demo", "--web", "--json"]
     process = subprocess.Popen(
         command,
@@ -366,6 +368,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
+        start_new_session=True,
     )
     try:
         assert process.stdout is not None
@@ -373,7 +376,7 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
         assert address.startswith("http://127.0.0.1:")
         children = [pid for pid in children_of(process.pid)]
         assert len(children) == 3  # broker, helper, cloud
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         out, errors = process.communicate(timeout=30)
     finally:
         process.kill()
