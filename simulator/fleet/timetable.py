@@ -103,6 +103,7 @@ def draw(fleet: Fleet, specs: dict[str, Spec], hw: Path) -> Day:
         "pictures": len(plans),
         "deaths": sum(m.dies_at is not None for m in members),
         "groups": rows,
+        "events": _events(fleet),
         "timetable_sha256": hashlib.sha256(_canonical(members, plans)).hexdigest(),
     }
     return Day(members, plans, outputs)
@@ -263,6 +264,20 @@ def _first(fleet: Fleet, price: _Price, member: Member, plans: list[Plan]) -> di
         curve.append([round(end, 3), round((member.joules - member.spent) / price.full, 6)])
         out["charge"] = curve
     return out
+
+
+def _events(fleet: Fleet) -> list[dict[str, Any]]:
+    """Outages and restarts, by time."""
+    out = [
+        {
+            "what": f"outage of {o.group or 'all groups'}, {100 * o.part:g} %",
+            "from_s": o.at,
+            "to_s": o.at + o.lasts,
+        }
+        for o in fleet.outages
+    ]
+    out += [{"what": "broker down", "from_s": r.at, "to_s": r.at + r.down} for r in fleet.restarts]
+    return sorted(out, key=lambda e: (e["from_s"], e["what"]))
 
 
 def _histogram(times: list[float], seconds: float, steps: int = 30) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from html import escape
 from typing import Any
 
 from blindsight.simulator.cost import Cost
@@ -21,6 +22,8 @@ def fleet_page(title: str, got: dict[str, Any], costs: list[Cost] | None = None)
         (b["t"], 60 * (b["answered"] - a["answered"]) / max(b["t"] - a["t"], 1e-9))
         for a, b in itertools.pairwise(line)
     ]
+    spans = [(e["from_s"], e["to_s"], e["what"]) for e in got["model_outputs"]["events"]]
+    shaded = "; ".join(f"{n} from {a:g} s to {b:g} s" for a, b, n in spans)
     parts = [
         "<p>Measured on this machine with the real servers; the groups' energy and deaths are the cost model's.</p>",
         table(
@@ -28,9 +31,10 @@ def fleet_page(title: str, got: dict[str, Any], costs: list[Cost] | None = None)
             [[k.replace("_", " "), plain(v)] for k, v in got.items() if k not in OWN],
         ),
         "<h2>Backlog: pictures taken and not yet answered</h2>",
-        svg.line(list(zip(times, (float(p["backlog"]) for p in line), strict=True)), "s", "pictures", "backlog"),
+        f"<p>Shaded: {escape(shaded)}.</p>" if shaded else "",
+        svg.line(list(zip(times, (float(p["backlog"]) for p in line), strict=True)), "s", "pictures", "backlog", spans=spans),
         "<h2>Throughput: answers a minute</h2>",
-        svg.line(rates, "s", "a minute", "throughput", steps=True),
+        svg.line(rates, "s", "a minute", "throughput", steps=True, spans=spans),
         "<h2>Latency from the picture to its answer</h2>",
         svg.stacked(
             [(f"{row['group']}, {q}", [("seconds", row["latency_s"][q] or 0.0)]) for row in got["groups"] for q in row["latency_s"]],

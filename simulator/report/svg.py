@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 COLOURS = (
@@ -16,9 +17,11 @@ def number(v: float) -> str:
     """Short, for people."""
     if v == 0:
         return "0"
+    if 10000 <= v < 1e15 and v == int(v):
+        return f"{int(v):,}" if v < 1e6 else f"{v:.2g}"
     if v >= 10000 or v < 0.001:
         return f"{v:.2g}"
-    return f"{v:.3g}"
+    return f"{v:.4g}" if v >= 1000 else f"{v:.3g}"
 
 
 def _frame(height: float, body: list[str], label: str) -> str:
@@ -88,8 +91,23 @@ def banded(rows: list[tuple[str, float, float, float]], unit: str, label: str) -
     return _frame(bottom + 24, body, label)
 
 
-def line(points: list[tuple[float, float]], x_unit: str, y_unit: str, label: str, steps: bool = False) -> str:
-    """A line through (x, y) points, from zero; `steps` holds each value to the next point."""
+def ticks(top: float, most: int = 5) -> list[float]:
+    """Round numbers from 0 to `top`, at most so many beside 0."""
+    step = 10.0 ** math.floor(math.log10(top))
+    while top / step > most:
+        step *= 2 if f"{step:e}"[0] != "2" else 2.5
+    while top / step < most / 2.5:
+        step /= 2 if f"{step:e}"[0] != "5" else 2.5
+    return [i * step for i in range(int(top / step + 1e-9) + 1)]
+
+
+def line(
+    points: list[tuple[float, float]], x_unit: str, y_unit: str, label: str, steps: bool = False,
+    spans: Sequence[tuple[float, float, str]] = (),
+) -> str:  # fmt: skip
+    """A line through (x, y) points, from zero; `steps` holds each value to the next point. `spans`: (from, to, name) of
+    times to be shaded.
+    """
     height = 240
     top = max((y for _, y in points), default=0) or 1
     wide = max((x for x, _ in points), default=0) or 1
@@ -97,19 +115,29 @@ def line(points: list[tuple[float, float]], x_unit: str, y_unit: str, label: str
     def at(x: float, y: float) -> tuple[float, float]:
         return 70 + x / wide * (WIDTH - 110), 20 + (1 - y / top) * (height - 60)
 
+    body = []
+    for begin, end, name in spans:
+        x, x2 = at(min(begin, wide), 0)[0], at(min(end, wide), 0)[0]
+        body.append(
+            f'<rect x="{x:.1f}" y="20" width="{max(x2 - x, 1.5):.1f}" height="{height - 60}" fill="#ee6677" '
+            f'opacity=".25"><title>{escape(name)}</title></rect>'
+        )
+    for y in ticks(top):
+        body.append(
+            f'<line x1="70" x2="{WIDTH - 40}" y1="{at(0, y)[1]:.1f}" y2="{at(0, y)[1]:.1f}" class="grid"/>'
+        )
+        body.append(_text(64, at(0, y)[1] + 4, number(y), "end"))
+    for x in ticks(wide)[1:]:
+        body.append(_text(at(x, 0)[0], height - 22, number(x), "middle"))
+    body.append(_text(4, 12, y_unit))
+    body.append(_text(WIDTH - 40, height - 4, x_unit, "end"))
     path, before = "", 0.0
     for i, (x, y) in enumerate(points):
         if steps and i:
             path += "L{:.1f},{:.1f}".format(*at(x, before))
         path += ("L" if i else "M") + "{:.1f},{:.1f}".format(*at(x, y))
         before = y
-    body = [
-        f'<line x1="70" x2="{WIDTH - 40}" y1="{height - 40}" y2="{height - 40}" class="grid"/>',
-        f'<path d="{path}" fill="none" stroke="{COLOURS[0]}" stroke-width="2"/>',
-        _text(4, 14, f"{number(top)} {y_unit}"),
-        _text(64, height - 36, "0", "end"),
-        _text(WIDTH - 40, height - 20, f"{number(wide)} {x_unit}", "end"),
-    ]
+    body.append(f'<path d="{path}" fill="none" stroke="{COLOURS[0]}" stroke-width="2"/>')
     return _frame(height, body, label)
 
 

@@ -24,6 +24,7 @@ from blindsight.simulator.capacity import (
 )
 from blindsight.simulator.cost import CostError
 from blindsight.simulator.cost.data import DATA
+from blindsight.simulator.report.svg import ticks
 
 
 def test_erlang_c_is_its_definition() -> None:
@@ -157,3 +158,10 @@ def test_the_commands_print_one_object_and_write_pages(tmp_path) -> None:  # typ
     )
     assert "https://" not in text and table.read_text().startswith("board,mode,stage")
     assert "total" in table.read_text()
+
+
+@pytest.mark.parametrize("top", [0.003, 0.7, 1, 1.01, 2.05, 24, 147, 736, 86400, 3e9])
+def test_ticks_are_few_round_and_within(top: float) -> None:
+    got = ticks(top)
+    assert got[0] == 0 and 2 <= len(got) <= 7 and got[-1] <= top * (1 + 1e-9)
+    assert f"{got[1]:e}"[:3] in ("1.0", "2.0", "5.0")
