@@ -35,6 +35,9 @@ from blindsight.offline.slot import Tape
 from blindsight.ot.generate import Generator
 
 
+PATIENCE_S = 600.0  # for a peer at work on a large network; one that has ended is noticed at once
+
+
 @dataclass(frozen=True)
 class Task:
     """What a party is asked to do."""
@@ -111,7 +114,7 @@ def side(task: Task) -> tuple[Network, Any, dict[str, Any]]:
 def connect(task: Task, hello: dict[str, Any]) -> Channel:
     """The channel to the other party, both holding the same plan, and shares of the same split."""
     if task.party == 1:
-        listener = tcp_listen(1)
+        listener = tcp_listen(1, timeout=PATIENCE_S)
         say(event="port", port=listener.address[1])
         channel = (
             shaped(listener.accept_socket(), 1, task.line, hello) if task.line else listener.accept(hello)
@@ -120,7 +123,7 @@ def connect(task: Task, hello: dict[str, Any]) -> Channel:
     elif task.line:
         channel = shaped(connect_socket("127.0.0.1", task.port, 10, 10), 0, task.line, hello)
     else:
-        channel = tcp_connect(0, "127.0.0.1", task.port, hello, retry_for=10)
+        channel = tcp_connect(0, "127.0.0.1", task.port, hello, timeout=PATIENCE_S, retry_for=10)
     if channel.peer.get("plan") != hello["plan"]:
         channel.fail("the plan hash of the two servers differs: give both the files of one compilation")
     if channel.peer.get("split") != hello.get("split"):

@@ -102,12 +102,13 @@ void answer(const LinearRing &ring, const In<u64> &key, const In<u64> &ciphers, 
 void bind_ring(nb::module_ &m) {
     nb::class_<LinearRing>(
         m, "LinearRing", "Kernels of one linear-layer ring; see blindsight.he.linear and blindsight.he.secret.linear.")
-        .def(nb::init<unsigned, const std::vector<u64> &, unsigned, unsigned>(), "n"_a, "primes"_a, "c0_bits"_a,
-             "c1_bits"_a)
+        .def(nb::init<unsigned, const std::vector<u64> &, unsigned, unsigned, unsigned>(), "n"_a, "primes"_a,
+             "c0_bits"_a, "c1_bits"_a, "b_bits"_a = 0)
         .def_prop_ro("n", &LinearRing::n)
         .def_prop_ro("primes", &LinearRing::primes)
         .def_prop_ro("row", &LinearRing::row, "words from one row of residues to the next: N and a few that are unused")
         .def_prop_ro("poly_bytes", &LinearRing::poly_bytes, "bytes of an exact polynomial")
+        .def_prop_ro("mask_bytes", &LinearRing::mask_bytes, "bytes of b of an encryption")
         .def("answer_bytes", &LinearRing::answer_bytes, "listed"_a,
              "bytes of an answer with that many listed coefficients")
         .def(
@@ -131,7 +132,7 @@ void bind_ring(nb::module_ &m) {
             [](const LinearRing &r, In<u64> secret, const nb::bytes &public_seed, const nb::bytes &error_seed,
                In<std::int32_t> masks, Out<std::uint8_t> out, unsigned threads) {
                 need(secret.size() == r.poly_words(), "the secret is uint64 [primes, N]");
-                need(masks.ndim() == 2 && masks.shape(1) == r.n() && out.size() == masks.shape(0) * r.poly_bytes(),
+                need(masks.ndim() == 2 && masks.shape(1) == r.n() && out.size() == masks.shape(0) * r.mask_bytes(),
                      "r is int32 [K, N]");
                 const std::uint8_t *a = seed32(public_seed), *e = seed32(error_seed);
                 const nb::gil_scoped_release release;
@@ -153,8 +154,8 @@ void bind_ring(nb::module_ &m) {
             "load",
             [](const LinearRing &r, const nb::bytes &public_seed, In<std::uint8_t> packed, bool key, Out<u64> out,
                unsigned threads) {
-                const std::size_t count = packed.size() / r.poly_bytes();
-                need(packed.size() == count * r.poly_bytes() && out.size() == 2 * count * r.padded_words(),
+                const std::size_t each = key ? r.poly_bytes() : r.mask_bytes(), count = packed.size() / each;
+                need(packed.size() == count * each && out.size() == 2 * count * r.padded_words(),
                      "whole packed polynomials");
                 const std::uint8_t *s = seed32(public_seed);
                 bool good;

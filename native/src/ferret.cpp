@@ -8,15 +8,9 @@
 namespace bs {
 namespace {
 
-template <class Columns>
-std::uint8_t* bytes(Columns& v) {
-    return reinterpret_cast<std::uint8_t*>(v.data());
-}
+std::uint8_t* bytes(std::vector<Column>& v) { return reinterpret_cast<std::uint8_t*>(v.data()); }
 
-template <class Columns>
-void wipe_all(Columns& v) {
-    wipe(v.data(), v.size() * sizeof(Column));
-}
+void wipe_all(std::vector<Column>& v) { wipe(v.data(), v.size() * sizeof(Column)); }
 
 struct Scratch {  // of one draw
     std::vector<Column> tiles;
@@ -41,9 +35,6 @@ Ferret::Ferret(const FerretParameters& parameters, const std::uint8_t* keys)
     p_.check();
     const std::size_t strings =
         p_.reserve() * p_.leaves() > 256 * p_.base_columns() ? p_.reserve() * p_.leaves() : 256 * p_.base_columns();
-    const std::size_t pages = HugePages<Column>::kPage / sizeof(Column);  // rounded up to whole large pages
-    base_.reserve((strings / 2 + pages - 1) / pages * pages);
-    next_.reserve(base_.capacity());
     base_.resize(strings / 2);
     next_.resize(strings / 2);
     leaf_.resize(p_.leaves() / 2);

@@ -3,7 +3,6 @@
 
 #include "blindsight/bits.hpp"
 #include "blindsight/cpu.hpp"
-#include "blindsight/huge.hpp"
 #include "blindsight/rlwe.hpp"
 #include "blindsight/rlwe_sample.hpp"
 #include "blindsight/work.hpp"
@@ -49,6 +48,11 @@ bool LinearRing::load(const std::uint8_t *public_seed, const std::uint8_t *packe
     in_parallel(count, threads, [&](std::size_t begin, std::size_t end) {
         for (std::size_t c = begin; c < end; ++c) {
             u64 *b = out + 2 * c * padded_words();
+            if (purpose == Purpose::kUniform && b_bits_ != 0) {
+                load_rounded(packed + c * mask_bytes(), b);
+                expand(public_seed, purpose, static_cast<std::uint32_t>(c), row(), b + padded_words());
+                continue;
+            }
             for (unsigned l = 0; l < primes(); ++l) {
                 const std::size_t bytes = packed_bytes(n_, 50);
                 BitReader reader(packed + c * poly_bytes() + l * bytes, bytes);
@@ -60,6 +64,20 @@ bool LinearRing::load(const std::uint8_t *public_seed, const std::uint8_t *packe
         }
     });
     return std::all_of(good.begin(), good.end(), [](std::uint8_t g) { return g != 0; });
+}
+
+// b from the top bits of its coefficients, half a step added back; reduced mod q, which a top step may pass.
+void LinearRing::load_rounded(const std::uint8_t *packed, u64 *b) const {
+    const unsigned d = q_bits_ - b_bits_;
+    BitReader reader(packed, packed_bytes(n_, b_bits_));
+    for (unsigned i = 0; i < n_; ++i) {
+        const u128 x = (reader.get(b_bits_) << d) + (u128{1} << (d - 1));
+        for (unsigned l = 0; l < primes(); ++l) b[l * row() + i] = residue(x, l);
+    }
+    for (unsigned l = 0; l < primes(); ++l) {
+        u64 *values = b + l * row();
+        ring_kernels().forward(*tables_[l].tables, values, values);
+    }
 }
 
 // Polynomial (answer, use) in the transformed domain; `dense` is scratch.
@@ -108,7 +126,7 @@ void LinearRing::answer_part(const Call &call, std::size_t a0, std::size_t a1, s
     std::size_t stretch = n_;
     while (stretch > 64 && stretch * chunk * (block + 2) > kStretch) stretch /= 2;
     std::vector<std::int32_t> dense(n_);
-    HugeVector<u64> transformed(weights.prepared != nullptr ? 0 : block * chunk * padded_words());
+    std::vector<u64> transformed(weights.prepared != nullptr ? 0 : block * chunk * padded_words());
     std::vector<u64> all_sums(block * group * sum_words());
     for (std::size_t g = g0; g < g1; g += group) {
         const std::size_t end = std::min(g + group, g1);

@@ -50,21 +50,30 @@ void LinearRing::encrypt(const u64 *secret, const std::uint8_t *public_seed, con
     const RingKernels &k = ring_kernels();
     in_parallel(count, threads, [&](std::size_t begin, std::size_t end) {
         Scratch<std::int32_t> e(n_);
-        Scratch<u64> a(poly_words()), m(n_), product(n_), sums(kMaxPlanes * row());
+        Scratch<u64> a(poly_words()), b(poly_words()), product(n_), sums(kMaxPlanes * row());
         for (std::size_t c = begin; c < end; ++c) {
+            std::uint8_t *to = packed + c * mask_bytes();
             Stream stream(error_seed, static_cast<std::uint32_t>(Purpose::kError), static_cast<std::uint32_t>(c));
             sample_error(stream, e.data(), n_);
             expand(public_seed, Purpose::kUniform, static_cast<std::uint32_t>(c), n_, a.data());
             for (unsigned l = 0; l < primes(); ++l) {
                 const NttTables &t = *tables_[l].tables;
                 const Modulus &q = t.modulus;
+                u64 *m = b.data() + l * n_;
                 for (unsigned i = 0; i < n_; ++i)
                     m[i] = q.add(q.from_signed(e[i]), q.mul(q.from_signed(r[c * n_ + i]), tables_[l].delta));
-                k.forward(t, m.data(), m.data());
+                k.forward(t, m, m);
                 multiply(k, t, secret + l * n_, a.data() + l * n_, sums.data(), product.data());
                 for (unsigned i = 0; i < n_; ++i) m[i] = q.sub(m[i], product[i]);
-                pack_residues(m.data(), n_, packed + c * poly_bytes() + l * packed_bytes(n_, 50));
+                if (b_bits_ == 0)
+                    pack_residues(m, n_, to + l * packed_bytes(n_, 50));
+                else
+                    k.inverse(t, m, m);
             }
+            if (b_bits_ == 0) continue;
+            BitWriter writer(to);
+            for (unsigned i = 0; i < n_; ++i) writer.put(join(b.data(), i, n_) >> (q_bits_ - b_bits_), b_bits_);
+            writer.finish();
         }
     });
 }

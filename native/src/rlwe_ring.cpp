@@ -9,8 +9,8 @@
 
 namespace bs {
 
-LinearRing::LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_bits, unsigned c1_bits)
-    : n_(n), c0_bits_(c0_bits), c1_bits_(c1_bits) {
+LinearRing::LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_bits, unsigned c1_bits, unsigned b_bits)
+    : n_(n), c0_bits_(c0_bits), c1_bits_(c1_bits), b_bits_(b_bits) {
     if (primes.empty() || primes.size() > 2) throw std::invalid_argument("a linear ring has one or two primes");
     for (u64 p : primes) {
         if (p >> 49 == 0)
@@ -22,7 +22,7 @@ LinearRing::LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_b
     if ((q_ - 1) % (u128{1} << 32) != 0) throw std::invalid_argument("the modulus of a linear ring is 1 mod 2^32");
     q_bits_ = q_ >> 64 == 0 ? static_cast<unsigned>(std::bit_width(static_cast<u64>(q_)))
                             : 64 + static_cast<unsigned>(std::bit_width(static_cast<u64>(q_ >> 64)));
-    for (unsigned bits : {c0_bits, c1_bits})
+    for (unsigned bits : {c0_bits, c1_bits, b_bits == 0 ? c0_bits : b_bits})
         if (bits < 16 || bits >= q_bits_)
             throw std::invalid_argument("16 bits or more of a coefficient are kept, fewer than the modulus has");
     const u128 delta = (q_ - 1) >> 32;
@@ -44,6 +44,10 @@ LinearRing::LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_b
 }
 
 std::size_t LinearRing::poly_bytes() const noexcept { return tables_.size() * packed_bytes(n_, 50); }
+
+std::size_t LinearRing::mask_bytes() const noexcept {
+    return b_bits_ == 0 ? poly_bytes() : packed_bytes(n_, b_bits_);
+}
 
 std::size_t LinearRing::answer_bytes(std::size_t listed) const noexcept {
     return packed_bytes(n_, c1_bits_) + packed_bytes(listed, c0_bits_);

@@ -14,7 +14,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "blindsight/huge.hpp"
 #include "blindsight/pads.hpp"
 #include "blindsight/softspoken.hpp"
 
@@ -61,8 +60,7 @@ class Ferret {
 
     FerretParameters p_;
     AesKey pad_key_, tree_key_, code_key_;
-    HugeVector<Column> base_, next_;
-    std::vector<Column> leaf_;
+    std::vector<Column> base_, next_, leaf_;
     std::size_t tree_, column_;  // next tree of the iteration, next column of the open tree
     std::uint64_t ot_ = 0;
 };

@@ -46,7 +46,8 @@ struct Listed {
 class LinearRing {
   public:
     // Throws std::invalid_argument.
-    LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_bits, unsigned c1_bits);
+    // b_bits: how many of the top bits of b of an encryption travel; 0: b exactly, as residues.
+    LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_bits, unsigned c1_bits, unsigned b_bits = 0);
 
     unsigned n() const noexcept { return n_; }
     unsigned primes() const noexcept { return static_cast<unsigned>(tables_.size()); }
@@ -55,6 +56,7 @@ class LinearRing {
     std::size_t row() const noexcept { return row_words(n_); }
     std::size_t padded_words() const noexcept { return row() * tables_.size(); }
     std::size_t poly_bytes() const noexcept;                      // exact polynomial, 50 bits a residue
+    std::size_t mask_bytes() const noexcept;                      // b of an encryption, rounded where b_bits says so
     std::size_t answer_bytes(std::size_t listed) const noexcept;  // packed c1 || packed listed c0
 
     // Uniform residues, their rows `row` words apart
@@ -65,7 +67,8 @@ class LinearRing {
     // b = -(a s + e), packed
     void make_public(const u64 *secret, const std::uint8_t *a_seed, const std::uint8_t *error_seed,
                      std::uint8_t *packed) const;
-    // b_k = -(a_k s) + e_k + delta r_k for r int32 [K][N], packed one after another
+    // b_k = -(a_k s) + e_k + delta r_k for r int32 [K][N], packed one after another: transformed, or where b_bits says so
+    // the top bits of each coefficient
     void encrypt(const u64 *secret, const std::uint8_t *public_seed, const std::uint8_t *error_seed,
                  const std::int32_t *r, std::size_t count, std::uint8_t *packed, unsigned threads) const;
     // round(2^32 v / q) mod 2^32 at the listed coefficients of each answer, one answer after another
@@ -102,6 +105,7 @@ class LinearRing {
         return u128{x1} + u128{tables_[0].tables->modulus.q} * digit;
     }
     u64 residue(u128 x, unsigned prime) const noexcept;  // x < 2^100
+    void load_rounded(const std::uint8_t *packed, u64 *b) const;
     std::uint32_t scaled(u128 v) const noexcept;         // round(2^32 v / q) mod 2^32
     void weight(const Weights &weights, std::size_t answer, std::size_t use, std::int32_t *dense, u64 *out) const;
     // One call of answer().
@@ -124,7 +128,7 @@ class LinearRing {
     unsigned n_;
     std::vector<Prime> tables_;
     u128 q_ = 1;
-    unsigned q_bits_ = 0, c0_bits_, c1_bits_;
+    unsigned q_bits_ = 0, c0_bits_, c1_bits_, b_bits_;
     Factor p1_inverse_;   // mod p2
     u64 reciprocal_ = 0;  // floor(2^96 / q), or floor(2^163 / q) for two primes
 };
