@@ -34,7 +34,6 @@ from blindsight.offline.make import fitting, make_batch
 from blindsight.offline.slot import Tape
 from blindsight.ot.generate import Generator
 
-
 PATIENCE_S = 600.0  # for a peer at work on a large network; one that has ended is noticed at once
 
 
@@ -117,11 +116,13 @@ def connect(task: Task, hello: dict[str, Any]) -> Channel:
         listener = tcp_listen(1, timeout=PATIENCE_S)
         say(event="port", port=listener.address[1])
         channel = (
-            shaped(listener.accept_socket(), 1, task.line, hello) if task.line else listener.accept(hello)
+            shaped(listener.accept_socket(), 1, task.line, hello, PATIENCE_S)
+            if task.line
+            else listener.accept(hello)
         )
         listener.close()
     elif task.line:
-        channel = shaped(connect_socket("127.0.0.1", task.port, 10, 10), 0, task.line, hello)
+        channel = shaped(connect_socket("127.0.0.1", task.port, 10, 10), 0, task.line, hello, PATIENCE_S)
     else:
         channel = tcp_connect(0, "127.0.0.1", task.port, hello, timeout=PATIENCE_S, retry_for=10)
     if channel.peer.get("plan") != hello["plan"]:
