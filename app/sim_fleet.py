@@ -106,7 +106,7 @@ class _Firmware:
         for g in fleet.groups:
             for i in range(g.firmware):
                 count = g.each or max(1, int(g.per_day * fleet.speed * fleet.seconds / 86400))
-                name = f"real-{g.name[:20].lower().replace('_', '-')}-{i:02d}"
+                name = f"real-{g.name}-{i:02d}"
                 x = lab.pictures[g.model].x
                 folder = lab.site.device(
                     name, g.model, g.ingest, BrokerAddress(port=self.ports[g.name]), count=count, max_pending=1, retry_s=5,

@@ -5,6 +5,7 @@ Entries of a group may stand in [fleet] itself; they are then every group's. Wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -54,6 +55,8 @@ class Group:
 
     def check(self) -> None:
         """CostError for what makes no sense."""
+        if not re.fullmatch(r"[a-z0-9-]{1,20}", self.name):
+            raise CostError(f"group {self.name!r}: a name is 1 to 20 of a-z, 0-9 and -")
         if not (
             0 <= self.devices <= MAX_DEVICES and 0 <= self.firmware <= MAX_FIRMWARE and 0 <= self.each <= 1000
         ):

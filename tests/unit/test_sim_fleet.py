@@ -123,6 +123,7 @@ def test_a_cell_that_empties_takes_its_device_with_it() -> None:
         ({"outage": [{"at": 1, "for": 1, "group": "nobody"}]}, "outage"),
         ({"broker_restart": [{"at": 1, "down": -1}]}, "restart"),
         ({"charge": [0.5]}, "charge"),
+        ({"group": [{"name": "A B"}]}, "name"),
         ({"loss": 0.9}, "loss"),
         ({"devices": 20000}, "devices"),
     ],
