@@ -8,7 +8,7 @@ On the WAN a picture waits `rounds` times 40 ms, and its bytes pass at 12.5 MB a
 from bench.infer import models
 from bench.table import Row, infer, main
 
-COUNT = {"vgg16": 4}
+COUNT = {"vgg16": 2}
 KEYS = (
     "model",
     "link",
@@ -27,7 +27,7 @@ def measure(quick: bool) -> list[Row]:
     rows = []
     for name in models()[: 1 if quick else None]:
         for link in ("lan", "wan"):
-            count = "2" if quick else str(COUNT.get(name, 16))
+            count = "2" if quick else str(COUNT.get(name, 8))
             row = infer(name, "--count", count, "--link", link)
             rows.append({k: row[k] for k in KEYS})
     return rows
