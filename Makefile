@@ -11,7 +11,7 @@ APT_DEV := $(APT_BUILD) mosquitto mosquitto-clients postgresql systemd socat val
   gcc-arm-linux-gnueabihf
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help dev demo test test-long faults bench lint docs native clean
+.PHONY: help dev demo test test-long faults soak scale bench lint docs fuzz lock sbom native clean
 help:
 	@echo "make demo       build what the demo needs and run it; make demo WEB=1: a page to try it by hand"
 	@echo "make test       build everything and run the tests (under 20 minutes)"
@@ -55,6 +55,25 @@ test-long: dev
 # fault suite; RUNS=200 for the long run
 faults: dev
 	$(BIN)/python tests/faults/run.py --runs $(or $(RUNS),16)
+
+# an hour of pictures without a pause; MINUTES=5 for less
+soak: dev
+	$(BIN)/python tests/faults/soak.py --minutes $(or $(MINUTES),60)
+
+# one and two ingress processes and worker pairs: the same answers, and pictures a second
+scale: dev
+	$(BIN)/python tests/faults/scale.py
+
+# every parser; SECONDS=600 for the long run, ONLY=NAME for one (tests/fuzz/run.py --list)
+fuzz: dev
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY))
+
+# versions and hashes of every package; what Blindsight is made of (CycloneDX)
+lock: dev
+	$(BIN)/python tools/lock.py
+
+sbom: dev
+	$(BIN)/python tools/sbom.py
 
 bench: dev
 	$(BIN)/python -m bench

@@ -13,11 +13,9 @@ import collections
 import contextlib
 import json
 import random
-import re
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,7 +24,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,137 +31,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
-from proxy import Proxy
+from place import Place
 
 from blindsight.app import certificates
-from blindsight.app.broker import mosquitto_acl, mosquitto_conf, mosquitto_passwords
-from blindsight.app.site import CLOUD_USER, BrokerAddress, Site
-from blindsight.models import zoo
-from blindsight.nn import floatnet
-from blindsight.nn.model import Model
 from blindsight.wire import result, topics
 
-MODES = ("rlwe", "rlwe-sk", "aes")
 PATIENCE_S = 120.0
-
-
-class Place:
-    """Broker, both services and three devices, with a proxy on every network between them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.site = Site(folder / "site")
-        broker_port, link_port = kit.free_port(), kit.free_port()
-        self.nets = {
-            "device-broker": Proxy(broker_port),
-            "cloud-broker": Proxy(broker_port),
-            "cloud-helper": Proxy(link_port),
-        }
-        self.ca = folder / "site" / "tls" / "ca.pem"
-        password = self.site.account(CLOUD_USER)
-        address = BrokerAddress("localhost", self.nets["cloud-broker"].port, self.ca, CLOUD_USER, password)
-        workers = (
-            "retry_s = 0.05\nretry_max_s = 0.5\nmaterial_low = 1\nmaterial_high = 4\nmaterial_batch = 4\n"
-        )
-        self.site.init(address, link_port, cloud=workers)
-        text = self.site.cloud_toml.read_text()
-        # The cloud reaches the helper through the proxy; a stall of the link is noticed within seconds.
-        link = f"port = {self.nets['cloud-helper'].port}\ntimeout_s = 6\n"
-        self.site.cloud_toml.write_text(text.replace(f"port = {link_port}\n", link))
-        text = self.site.helper_toml.read_text()
-        self.site.helper_toml.write_text(
-            text.replace(f"port = {link_port}\n", f"port = {link_port}\ntimeout_s = 6\n")
-        )
-        self.site.add_model(zoo.path("mnist"))
-        self.model = Model.load(zoo.path("mnist"))
-        with np.load(zoo.pictures("mnist"), allow_pickle=False) as data:
-            self.x = data["x"]
-        labels = floatnet.forward(self.model.graph, self.x[..., None]).argmax(axis=1)
-        self.label = {x.tobytes(): int(label) for x, label in zip(self.x, labels, strict=True)}
-        self.earlier: dict[str, list[tuple[str, bytes]]] = collections.defaultdict(list)
-        self.extra: list[tuple[kit.Client, kit.Parcel]] = []
-        self.answered: list[tuple[kit.Client, bytes]] = []
-        self.devices = [self._enrol(f"cam-{mode}", mode) for mode in MODES]
-        self.flooder = self._enrol("cam-flood", "rlwe")
-        self.canaries: set[bytes] = set()
-        self.clock = folder / "clock"
-        self.clock.write_text("0")
-        self.broker = self._start_broker(broker_port)
-        self.helper = self._service("helper", self.site.helper_toml)
-        self.cloud = self._service("cloud", self.site.cloud_toml)
-        self.cloud.until("subscribed", seconds=60)
-        self.clients = [self._client(d.name) for d in self.devices]
-        self.flood = self._client(self.flooder.name)
-
-    def _enrol(self, name: str, mode: str) -> kit.Device:
-        self.site.account(name)
-        register = self.site.register()
-        provision = register.provision(name)
-        register.close()
-        return kit.Device(provision, self.model.plan, mode, 1)
-
-    def _start_broker(self, port: int) -> kit.Process:
-        out = self.folder / "broker"
-        (out / "data").mkdir(parents=True)
-        conf = mosquitto_conf(out, port, "password", self.folder / "site" / "tls")
-        (out / "mosquitto.conf").write_text(conf + "user root\n")
-        (out / "acl.conf").write_text(
-            mosquitto_acl([d.name for d in [*self.devices, self.flooder]], CLOUD_USER)
-        )
-        mosquitto_passwords(out / "passwords", self.site.accounts)
-        assert kit.MOSQUITTO
-        broker = kit.Process(
-            [kit.MOSQUITTO, "-c", str(out / "mosquitto.conf")], self.folder / "mosquitto.log"
-        ).start()
-        kit.wait_port(port)
-        return broker
-
-    def _service(self, name: str, config: Path) -> kit.Process:
-        script = str(Path(__file__).with_name("service.py"))
-        command = [
-            sys.executable,
-            script,
-            name,
-            str(config),
-            str(self.folder / f"burnt-{name}.log"),
-            str(self.clock),
-        ]
-        return kit.Process(command, self.folder / f"{name}.log", {"OMP_NUM_THREADS": "1"}).start()
-
-    def _client(self, name: str) -> kit.Client:
-        port = self.nets["device-broker"].port
-        return kit.Client(
-            name, port, host="localhost", account=(name, self.site.accounts[name]), ca_certs=str(self.ca)
-        )
-
-    def reused(self) -> int:
-        """Slots of material burnt more than once, over both parties and all restarts."""
-        total = 0
-        for log in self.folder.glob("burnt-*.log"):
-            lines = log.read_text().splitlines()
-            total += len(lines) - len(set(lines))
-        return total
-
-    def found(self) -> int:
-        """Files of logs and stores in which a canary lies: pixels of a picture, a device's or the master's key."""
-        secrets = {d.provision.secret for d in self.devices} | {
-            (self.folder / "site/helper/master.key").read_bytes()
-        }
-        words = self.canaries | secrets | {s.hex().encode() for s in secrets}
-        wanted = re.compile(b"|".join(re.escape(w) for w in words))
-        places = [*self.folder.glob("*.log"), *(self.folder / "broker" / "data").rglob("*")]
-        for who in ("cloud", "helper"):
-            places += [p for p in (self.folder / "site" / who).rglob("*") if p.name != "master.key"]
-        return sum(wanted.search(p.read_bytes()) is not None for p in places if p.is_file())
-
-    def stop(self) -> None:
-        for client in [*self.clients, self.flood]:
-            client.close()
-        for process in (self.cloud, self.helper, self.broker):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.stop()
-        for net in self.nets.values():
-            net.close()
 
 
 Fault = Callable[[Place, random.Random], None]

@@ -1,0 +1,143 @@
+"""Back-pressure, quarantine, retention: what the cloud does when there is too much, and what it leaves behind."""
+
+import dataclasses
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import service_kit as kit
+from tls_kit import command
+
+from blindsight.cloud import ingress as module
+from blindsight.cloud.config import CloudConfig, Limits
+from blindsight.cloud.ingress import Ingress
+from blindsight.cloud.store import Pictures
+from blindsight.service.config import load
+from blindsight.service.logs import Log
+from blindsight.service.metrics import Metrics
+
+
+def test_a_backlog_holds_devices_back_and_is_worked_off(tmp_path: Path) -> None:
+    """The helper is away: the cloud accepts some pictures, then reads no more; with the helper back all are
+    answered.
+    """
+    limits = "[limits]\nbacklog = 4\n"
+    with kit.site(tmp_path, cloud_extra=limits) as (place, _broker):
+        device = place.device("cam")
+        place.cloud.until("helper-connected")
+        place.helper.ready()
+        assert place.helper.stop() == 0
+        client = kit.Client("cam", place.broker_port)
+        parcels = [device.picture() for _ in range(12)]
+        for parcel in parcels:
+            client.send(parcel)
+            time.sleep(0.1)
+        place.cloud.until("held-back")
+        time.sleep(1)
+        accepted = place.cloud.count("accepted")
+        assert 4 <= accepted < 12 and len(client.receipts) <= accepted
+        place.helper.start()
+        for parcel in parcels:
+            answer = client.wait(parcel, seconds=60)
+            assert answer is not None and parcel.open(answer) == kit.label_of(parcel.pixels)
+        assert place.cloud.count("taking-again") >= 1
+        client.close()
+
+
+def test_ciphertexts_leave_the_files_soon(tmp_path: Path) -> None:
+    """Seconds after the answer, with the service running on, neither the database nor its log has a block's bytes."""
+    with kit.site(tmp_path) as (place, _broker):
+        device = place.device("cam")
+        client = kit.Client("cam", place.broker_port)
+        parcels = [device.picture() for _ in range(3)]
+        for parcel in parcels:
+            client.send(parcel)
+        for parcel in parcels:
+            client.wait(parcel)
+        words = [b[:48] for p in parcels for b in p.blocks] + [p.salt for p in parcels]
+        deadline = time.monotonic() + 30
+        while True:
+            data = b"".join(f.read_bytes() for f in (tmp_path / "cloud").glob("cloud.db*"))
+            if not any(word in data for word in words):
+                break
+            assert time.monotonic() < deadline, "ciphertext stays in the files"
+            time.sleep(0.5)
+        assert place.cloud.process is not None and place.cloud.process.poll() is None
+        client.close()
+
+
+class Message:
+    """An arrival that counts its acknowledgements."""
+
+    def __init__(self, topic: str, payload: bytes) -> None:
+        self.topic, self.payload, self.acks = topic, payload, 0
+
+    def ack(self) -> None:
+        self.acks += 1
+
+
+@pytest.fixture
+def ingress(tmp_path: Path) -> Any:
+    site = kit.Site(tmp_path, 1)
+    config = dataclasses.replace(load(CloudConfig, tmp_path / "cloud.toml"), limits=Limits(disk_free_bytes=1))
+    made = Ingress(config, lambda *_: None, threading.Event(), Metrics("cloud"), Log("cloud"))
+    return site, made
+
+
+def test_a_poisonous_message_goes_to_quarantine(
+    ingress: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that meets a defect of ours is kept for a person and acknowledged; the rest of its batch lives."""
+    _, made = ingress
+    apply = module.Assembler.apply
+
+    def broken(self: Any, db: Any, topic: str, payload: bytes) -> None:
+        if payload == b"poison":
+            raise ZeroDivisionError("a defect")
+        apply(self, db, topic, payload)
+
+    monkeypatch.setattr(module.Assembler, "apply", broken)
+    pictures = Pictures(tmp_path / "cloud" / "cloud.db")
+    assembler = module.Assembler(pictures, lambda *_: None, Limits(), made._metrics, made._log)
+    topic = f"bs1/{kit_shard('cam')}/cam/up/{'0' * 32}/"
+    batch = [Message(topic + "0", b"good"), Message(topic + "1", b"poison"), Message(topic + "2", b"good")]
+    with pytest.raises(ZeroDivisionError):
+        made._commit(pictures, assembler, batch)
+    made._one_by_one(pictures, assembler, batch)
+    assert [m.acks for m in batch] == [1, 1, 1]
+    assert pictures.count_blocks("cam", bytes(16)) == 2
+    (row,) = pictures.quarantined()
+    assert row["payload"] == b"poison" and "ZeroDivisionError" in row["error"]
+    pictures.close()
+    config = tmp_path / "cloud.toml"
+    assert '"quarantined": 1' in command("store", "status", "--config", config, "--json")
+    assert "6 bytes: ZeroDivisionError" in command("store", "quarantine", "--config", config, "--release")
+    assert "0 messages" in command("store", "quarantine", "--config", config)
+
+
+def kit_shard(device: str) -> str:
+    from blindsight.wire.keys import shard
+
+    return shard(device)
+
+
+def test_a_full_disk_is_noticed_before_it_is_full(ingress: Any, tmp_path: Path) -> None:
+    _, made = ingress
+    pictures = Pictures(tmp_path / "cloud" / "cloud.db")
+    assert made._pressure(pictures) == ""
+    made._config = dataclasses.replace(made._config, limits=Limits(disk_free_bytes=1 << 60))
+    assert made._pressure(pictures) == "disk"
+    pictures.close()
+
+
+def test_a_flood_of_refusals_fills_counters_and_not_the_log() -> None:
+    from blindsight.cloud.assemble import Said
+
+    said = Said(of_one=3, of_all=5)
+    assert [said.enough("a") for _ in range(5)] == [False, False, False, True, True]
+    assert [said.enough(d) for d in ("b", "c")] == [True, True]  # of all: five were enough
