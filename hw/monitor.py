@@ -10,7 +10,7 @@ from typing import Any
 import serial  # type: ignore[import-untyped]
 
 from blindsight.hw.link import LinkError
-from blindsight.hw.probe import missing
+from blindsight.hw.probe import missing, open_line
 
 
 def events(
@@ -23,9 +23,7 @@ def events(
     name = port.removeprefix("serial:")
     gone = f"{name}: the board went away: plug it in again and run the same command; it keeps pictures not yet sent"
     try:
-        line = serial.serial_for_url(
-            name, 115200, timeout=0.1, exclusive=not name.startswith("rfc2217://") or None
-        )
+        line = open_line(name)
     except (OSError, serial.SerialException, ValueError):
         raise LinkError(missing(name)) from None
     with line:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import warnings
+from typing import Any
 
 import serial  # type: ignore[import-untyped]
 
@@ -18,12 +20,19 @@ def missing(port: str) -> str:
     )
 
 
-def probe(port: str, seconds: float = 8) -> str:
-    """Empty when MicroPython's raw prompt answers, else what to do. Stops what runs there, as mpremote does."""
-    try:
-        line = serial.serial_for_url(
+def open_line(port: str) -> Any:
+    """The port, opened for this program alone; OSError or ValueError when it cannot be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pyserial 3.5's own, in its rfc2217 client
+        return serial.serial_for_url(
             port, 115200, timeout=0.1, exclusive=not port.startswith("rfc2217://") or None
         )
+
+
+def probe(port: str, seconds: float = 15) -> str:
+    """Empty when MicroPython's raw prompt answers, else what to do. Stops what runs there, as mpremote does."""
+    try:
+        line = open_line(port)
     except (OSError, serial.SerialException, ValueError):
         return missing(port)
     seen, end, asked = b"", time.monotonic() + seconds, 0.0

@@ -1,5 +1,7 @@
 """`serial:` and `rfc2217://` bodies: the code path of real boards, with an emulated board at its end."""
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,3 +43,23 @@ def test_a_board_at_a_port(way: str, tmp_path: Path) -> None:
             if server:
                 server.close()
     assert got["bodies"] == {name: {"passed": 1, "failed": 0, "skipped": 1, "quarantined": 0}}
+
+
+def test_an_emulated_board_from_the_command_line(tmp_path: Path) -> None:
+    """`hw emulate` names a port that takes commands, keeps its files, and goes at Ctrl-C."""
+    port = tmp_path / "ttyDESK"
+    blindsight = str(Path(sys.executable).with_name("blindsight"))
+    command = [blindsight, "hw", "emulate", str(tmp_path / "desk"), "--board", "pico-w", "--link", str(port)]
+    for life in range(2):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout and "emulated" in process.stdout.readline()
+            link = Link(str(port))
+            if life == 0:
+                link.put({"/kept.txt": b"kept"}, "writing")
+            code = "print(open('/kept.txt').read())"
+            assert link.mpremote("exec", code, doing="reading").strip() == "kept"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        assert not port.is_symlink()
+    done = subprocess.run([*command[:4], "--board", "pi-5"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "does not run MicroPython" in done.stderr

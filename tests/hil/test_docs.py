@@ -165,17 +165,16 @@ def test_a_board_without_a_camera_then_updates_romfs_and_mip(desk: Desk) -> None
         assert "slot rom" in desk.run(romfs, board.port)
         assert json.loads(desk.run(f"blindsight hw selftest {board.port} --json"))["passed"]
         server = [sys.executable, "-m", "http.server", "0", "--bind", "127.0.0.1"]
-        web = subprocess.Popen(
+        with subprocess.Popen(
             server, cwd=ROOT / "device_fw" / "app", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env=desk.env | {"PYTHONUNBUFFERED": "1"},
-        )  # fmt: skip
-        try:
+        ) as web:  # fmt: skip
             assert web.stdout
             desk.web = int(web.stdout.readline().split("port ")[1].split()[0])
-            assert "Done" in desk.run(mip, board.port)
-        finally:
-            web.kill()
-            web.wait()
+            try:
+                assert "Done" in desk.run(mip, board.port)
+            finally:
+                web.kill()
         code = "import bsdev.encrypt, bsdev; print(bsdev.__file__, bsdev.VERSION)"
         assert desk.run(f"mpremote connect {board.port} exec '{code}'").startswith("bsdev/__init__.py 1.")
         files = json.loads((ROOT / "device_fw" / "app" / "package.json").read_text())["urls"]
@@ -215,9 +214,10 @@ def test_a_pi(desk: Desk) -> None:
         desk.run(command)
     desk.running[0].send_signal(1)  # SIGHUP, as the page says
     desk.ran.add(run)
-    process = subprocess.Popen(run.split(), cwd=desk.folder, env=desk.env, stdout=subprocess.PIPE, text=True)
-    try:
-        answers, end = {}, time.monotonic() + 120
+    answers, end = {}, time.monotonic() + 120
+    with subprocess.Popen(
+        run.split(), cwd=desk.folder, env=desk.env, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         for line in process.stdout:
             event = json.loads(line)
@@ -225,9 +225,7 @@ def test_a_pi(desk: Desk) -> None:
                 answers[event["frame"]] = event["index"]
             if len(answers) == 4 or time.monotonic() > end:
                 break
-    finally:
         process.terminate()
-        process.wait(20)
     assert {f: desk.labels[f % 4] for f in answers} == answers and len(answers) == 4
 
 

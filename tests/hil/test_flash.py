@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from rfc2217_server import Server
+
 from blindsight.hw import doctor
 from blindsight.hw.emulated_esp import EspBoard, image_size, stand_in_firmware
 from blindsight.hw.emulated_rom import Flash
@@ -107,6 +110,21 @@ def test_other_chips(name: str, tmp_path: Path) -> None:
             flash(other, chip.port, wrong)
         flash(board, chip.port, firmware)
         assert Link(chip.port).inspect()["platform"] == "linux"
+
+
+def test_a_board_on_another_machine(tmp_path: Path) -> None:
+    """esptool and mpremote through RFC 2217."""
+    known = load_board("esp32-c3")
+    assert known.flash
+    firmware = tmp_path / "f.bin"
+    firmware.write_bytes(stand_in_firmware("esp32c3", 0, [Partition(*row) for row in ROWS]))
+    with EspBoard(tmp_path / "b", "esp32c3", 0) as chip:
+        server = Server(chip.port)
+        try:
+            flash(known, server.url, firmware)
+            assert Link(server.url).inspect()["platform"] == "linux"
+        finally:
+            server.close()
 
 
 def test_a_moved_identity_is_refused(image: Path, tmp_path: Path) -> None:
