@@ -30,6 +30,7 @@ ROWS = [
 ]  # fmt: skip
 NVS = slice(0x9000, 0xF000)
 COMMANDS = ("flash", "deploy", "provision", "selftest", "monitor", "update", "hil")
+LONG = pytest.mark.long
 SUITE = """
 def test_right(dut):
     assert dut.wrong_answers() == []
@@ -175,7 +176,7 @@ def usable(bench: Bench, name: str, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_suite")
-@pytest.mark.parametrize("at", [0.1, 0.45, pytest.param(0.7, marks=pytest.mark.long), 0.9])
+@pytest.mark.parametrize("at", [0.15, pytest.param(0.4, marks=LONG), 0.65, pytest.param(0.9, marks=LONG)])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_pulled_in_the_middle(bench: Bench, name: str, at: float) -> None:
     folder = bench.copy(f"{name}-{at}")
