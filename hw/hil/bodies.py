@@ -131,7 +131,7 @@ class UnixDut(MicroPythonDut):
 
 def read_map(path: Path) -> dict[str, Spec]:
     """The boards of a hardware map by id."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         rows = yaml.safe_load(path.read_text())["boards"]
