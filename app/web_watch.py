@@ -21,9 +21,9 @@ from typing import Any, TextIO, cast
 
 import numpy as np
 
-from blindsight.app.cli import is_users
 from blindsight.channel import Channel, Recorder
 from blindsight.nn.ops import Op
+from blindsight.service import main
 from blindsight.service.engine import Engine, Program
 from blindsight.wire.blocks import Mode
 
@@ -110,54 +110,38 @@ class WatchedEngine(Engine):
         return share
 
 
-def serve(party: str, config: Path, record: Path) -> int:
+def serve(party: str, config: Path, out: TextIO) -> int:
     """Runs the service until SIGTERM or SIGINT; returns the exit code."""
-    from blindsight.service import logs, stop
-    from blindsight.service.config import load
+    if party == "cloud":
+        from blindsight.cloud.config import CloudConfig
+        from blindsight.cloud.models import ModelError
+        from blindsight.cloud.service import CloudService
 
-    stopping = stop.on_signals()
-    service: Any
-    with open(record, "a", encoding="ascii") as out:
-        if party == "cloud":
-            from blindsight.cloud.config import CloudConfig
-            from blindsight.cloud.service import CloudService
-
-            cloud = load(CloudConfig, config)
-            logs.setup(cloud.log_level)
-            material, link = Path(cloud.data) / "material", cloud.helper.network
-            service = CloudService(
-                cloud, lambda channel, pair: WatchedEngine(channel, material / pair, link, out)
+        def cloud(settings: CloudConfig) -> CloudService:
+            material, link = Path(settings.data) / "material", settings.helper.network
+            return CloudService(
+                settings, lambda channel, pair: WatchedEngine(channel, material / pair, link, out)
             )
-        else:
-            from blindsight.helper.config import HelperConfig
-            from blindsight.helper.service import HelperService
 
-            helper = load(HelperConfig, config)
-            logs.setup(helper.log_level)
-            material, link = Path(helper.data) / "material", helper.listen.network
-            service = HelperService(
-                helper, lambda channel, pair: WatchedEngine(channel, material / pair, link, out)
-            )
-        service.start()
-        stopping.wait()
-        service.stop()
-        return stop.leave(0)
+        return main.run("cloud", CloudConfig, cloud, config, (), ModelError)
+    from blindsight.helper.config import HelperConfig
+    from blindsight.helper.keys import KeyFault
+    from blindsight.helper.service import HelperService
+
+    def helper(settings: HelperConfig) -> HelperService:
+        material, link = Path(settings.data) / "material", settings.listen.network
+        return HelperService(
+            settings, lambda channel, pair: WatchedEngine(channel, material / pair, link, out)
+        )
+
+    return main.run("helper", HelperConfig, helper, config, (), KeyFault)
 
 
-def main() -> None:
-    """The command line; every failure is one line."""
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="web_watch")
     parser.add_argument("party", choices=PARTIES)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--record", type=Path, required=True)
     asked = parser.parse_args()
-    try:
-        sys.exit(serve(asked.party, asked.config, asked.record))
-    except Exception as error:
-        if not is_users(error):
-            raise
-        sys.exit(f"blindsight {asked.party}: {error}")
-
-
-if __name__ == "__main__":
-    main()
+    with open(asked.record, "a", encoding="ascii") as record:
+        sys.exit(serve(asked.party, asked.config, record))
