@@ -50,7 +50,8 @@ def add_to(group: typer.Typer) -> None:
         )
         with made:
             if link is not None:
-                link.unlink(missing_ok=True)
+                if link.is_symlink():  # of a run that was killed
+                    link.unlink()
                 link.symlink_to(made.port)
             typer.echo(f"{link or made.port}: {known.title}, emulated; Ctrl-C pulls its plug")
             try:
