@@ -104,12 +104,12 @@ def flat(report: dict[str, Any], most: float) -> None:
         assert row["end"] - row["warm"] < most, (name, row)
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(800)
 def test_a_thousand_devices_for_a_minute() -> None:
-    """All connected all the time, 120 pictures: gentle enough for two cores with other work."""
+    """All connected all the time, some 80 pictures: gentle enough for two cores with other work."""
     report = run("thousand-minute")
     assert report["devices"] == 1000 and report["connections"] >= 1000
-    assert 90 < report["pictures"] < 150
+    assert 50 < report["pictures"] < 120
     check(report)
     flat(report, 16)
     assert all(report["latency_s"][q] > 0 for q in ("p50", "p95", "p99"))
