@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from blindsight.app.certificates import DAYS
+from blindsight.app import seal
+from blindsight.app.certificates import DAYS, renew
 from blindsight.app.modelfile import find_model
 from blindsight.app.site import CLOUD_USER, BrokerAddress, Site, SiteError
 from blindsight.cloud.config import CloudConfig
@@ -27,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
     _set_up(keys)
     _devices(keys)
+    seal.add_to(keys)
     models = typer.Typer(help="Models a set-up serves, by name.", no_args_is_help=True)
     app.add_typer(models, name="model")
     _models(models)
@@ -70,6 +73,10 @@ def _set_up(keys: typer.Typer) -> None:
         place.init(BrokerAddress(broker_host, broker_port, ca, name, password, certificates), link_port)
         for name in model or []:
             place.add_model(find_model(name))
+        until = datetime.date.today() + datetime.timedelta(days=DAYS)
+        typer.echo(
+            f"certificates of cloud, helper and broker are good until {until}; then `blindsight keys servers`"
+        )
         typer.echo(
             f"{site}: start `blindsight helper --config {place.helper_toml}` and `blindsight cloud --config {place.cloud_toml}`"
         )
@@ -152,6 +159,16 @@ def _devices(keys: typer.Typer) -> None:
         """End and destroy every key of a device, and revoke its certificates, at once."""
         ended, revoked = Site(site).revoke(name)
         typer.echo(f"{name}: {ended} epochs ended, {revoked} certificates revoked{_next(True)}")
+
+    @keys.command("servers")
+    def servers(
+        site: SiteOption, days: Annotated[int, typer.Option(min=1, help="how long they are good for")] = DAYS
+    ) -> None:
+        """Give cloud, helper and broker fresh certificates, before the old ones run out."""
+        until = renew(site / "tls", days)
+        typer.echo(
+            f"cloud, helper and broker have new certificates until {until}: hand them out, restart the broker"
+        )
 
     @keys.command("master")
     def master(site: SiteOption) -> None:

@@ -18,6 +18,7 @@ from blindsight.cloud.config import Broker
 from blindsight.service.config import ConfigError
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
+from blindsight.service.secretfile import key_password, read_secret
 from blindsight.wire import topics
 
 SESSION_S = 14 * 86400  # what the broker keeps for a cloud that is away
@@ -140,7 +141,7 @@ def _password(config: Broker) -> str | None:
     if config.password_file is None:
         return None
     try:
-        return config.password_file.read_text().strip()
+        return read_secret(config.password_file).decode().strip()
     except OSError as error:
         raise ConfigError(f"broker.password_file {config.password_file}: {error.strerror}") from None
 
@@ -150,7 +151,7 @@ def _context(config: Broker) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(config.ca))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if config.certificate is not None and config.key is not None:
-            context.load_cert_chain(config.certificate, config.key)
+            context.load_cert_chain(config.certificate, config.key, key_password(config.key))
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"broker.ca, broker.certificate or broker.key cannot be used: {error}") from None
     return context

@@ -17,6 +17,7 @@ from blindsight.nn.plan import Plan, PlanError
 from blindsight.service.engine import Engine, PairEngine
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
+from blindsight.service.secretfile import key_password
 
 IDLE_STOP_S = 2.0
 
@@ -28,6 +29,8 @@ class CloudService:
         self, config: CloudConfig, make_engine: MakeEngine | None = None, load: Loader | None = None
     ) -> None:
         self._config = config
+        if config.helper.key is not None:
+            key_password(config.helper.key)  # says now that others can read it
         self.metrics, self._log = Metrics("cloud"), Log("cloud")
         self._registry = Registry(config.models)
         self._wake = threading.Event()
@@ -89,7 +92,7 @@ class CloudService:
         link = self._config.helper
         if link.ca is None or link.certificate is None or link.key is None:
             return tcp_connect(0, link.host, link.port, hello, link.timeout_s)
-        files = TlsFiles(link.ca, link.certificate, link.key, link.name)
+        files = TlsFiles(link.ca, link.certificate, link.key, link.name, key_password(link.key))
         return tls_connect(0, files, link.host, link.port, hello, link.timeout_s)
 
     def _engine(self, channel: Channel, pair: str) -> PairEngine:

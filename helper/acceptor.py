@@ -21,6 +21,7 @@ from blindsight.channel.tls import TlsTransport
 from blindsight.helper.config import Listen
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
+from blindsight.service.secretfile import key_password
 
 HANDSHAKE_S = 10.0
 STRANGERS = 64
@@ -40,7 +41,9 @@ class Acceptor:
         self._metrics, self._log = metrics, log
         self._files: TlsFiles | None = None
         if config.ca is not None and config.certificate is not None and config.key is not None:
-            self._files = TlsFiles(config.ca, config.certificate, config.key, config.peer)
+            self._files = TlsFiles(
+                config.ca, config.certificate, config.key, config.peer, key_password(config.key)
+            )
             self._files.context(server=True)  # says now what is wrong with a file
         self._listener = tcp_listen(1, config.host, config.port, config.timeout_s)
         self.address = self._listener.address

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from blindsight.he.secret.ingest import SecretKey, public_key
 from blindsight.helper.store import open_store
 from blindsight.offline.cursor import write_durably
 from blindsight.service.database import Place, Row, Transaction
+from blindsight.service.secretfile import SecretError, read_secret
 from blindsight.wire import keys
 from blindsight.wire.blocks import Mode
 
@@ -69,17 +69,13 @@ def new_master(path: Path) -> None:
 
 
 def read_master(path: Path) -> bytes:
-    """The 32 bytes of the master's file."""
+    """The 32 bytes of the master's file, opened where it is sealed (`blindsight keys seal`)."""
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        data = path.read_bytes()
+        return read_secret(path, keys.KEY_BYTES)
     except OSError as error:
         raise KeyFault(f"{path}: {error.strerror}; `blindsight keys init` makes one") from None
-    if mode & 0o077:
-        raise KeyFault(f"{path} is open to others (mode {mode:o}); chmod 600 {path}")
-    if len(data) != keys.KEY_BYTES:
-        raise KeyFault(f"{path} holds {len(data)} bytes, not {keys.KEY_BYTES}")
-    return data
+    except SecretError as error:
+        raise KeyFault(str(error)) from None
 
 
 class Keys:

@@ -6,6 +6,7 @@ threads at once, and this way a sender still reads while it waits.
 
 import contextlib
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class TlsFiles:
     certificate: Path
     key: Path
     peer_name: str
+    password: Callable[[], bytes] | None = None  # opens a key that is encrypted
 
     def context(self, server: bool) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
@@ -39,7 +41,7 @@ class TlsFiles:
                 raise ChannelError(f"no such file: {path}; make the certificates with `blindsight keys init`")
         try:
             context.load_verify_locations(self.ca)
-            context.load_cert_chain(self.certificate, self.key)
+            context.load_cert_chain(self.certificate, self.key, self.password)
         except (ssl.SSLError, OSError) as error:
             raise ChannelError(f"cannot load the TLS files beside {self.certificate}: {error}") from None
         return context

@@ -13,7 +13,7 @@ import paho.mqtt.client as mqtt
 
 from blindsight.client.errors import ClientError
 from blindsight.client.identity import Broker
-from blindsight.service.secretfile import SecretError, given_passphrase, require_private
+from blindsight.service.secretfile import SecretError, key_password
 
 HANDSHAKE_S = 10.0
 OnMessage = Callable[[str, bytes, bool], None]  # topic, payload, retained
@@ -189,10 +189,7 @@ def _context(broker: Broker) -> ssl.SSLContext:
     try:
         context.load_verify_locations(broker.ca)
         if broker.certificate is not None and broker.key is not None:
-            require_private(broker.key)
-            context.load_cert_chain(
-                broker.certificate, broker.key, password=lambda: given_passphrase(str(broker.key))
-            )
+            context.load_cert_chain(broker.certificate, broker.key, key_password(broker.key))
     except SecretError as error:
         raise ClientError(str(error)) from None
     except (OSError, ssl.SSLError) as error:

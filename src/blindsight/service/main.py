@@ -13,8 +13,11 @@ from blindsight.nn.plan import PlanError
 from blindsight.service import logs, stop
 from blindsight.service.config import ConfigError, load
 from blindsight.service.database import StoreFault
+from blindsight.service.secretfile import SecretError
 
-EXPECTED: tuple[type[Exception], ...] = (ConfigError, PlanError, ChannelError, StoreFault, OSError)
+EXPECTED: tuple[type[Exception], ...] = (
+    ConfigError, PlanError, ChannelError, StoreFault, SecretError, OSError,
+)  # fmt: skip
 
 
 SET_HELP = "a setting in place of the file's, such as workers.prefix=m2-; may be given again"

@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
 from nacl import bindings, exceptions, pwhash
 
 from blindsight.offline.cursor import write_durably
@@ -34,9 +36,12 @@ class SecretError(Exception):
 
 
 def require_private(path: Path) -> None:
-    """`SecretError` where anybody but the owner can read or write the file."""
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
+    """`SecretError` where anybody but the owner can read or write the file. A file of another user's (a secret that an
+    orchestrator mounts) may be readable for its group, which is then how this process gets at it.
+    """
+    found = path.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & (0o077 if found.st_uid == os.geteuid() else 0o037):
         raise SecretError(f"{path} is open to others (mode {mode:o}); chmod 600 {path}")
 
 
@@ -78,6 +83,14 @@ def read_passphrase(path: Path) -> bytes:
     return line
 
 
+def key_password(key: Path) -> Callable[[], bytes]:
+    """For `SSLContext.load_cert_chain`: what opens a PEM key that is sealed (asked for only then). `SecretError` where
+    others can read the key.
+    """
+    require_private(key)
+    return lambda: given_passphrase(str(key))
+
+
 def is_sealed(data: bytes) -> bool:
     """Whether these are the contents of a sealed file."""
     return data.startswith(MAGIC)
@@ -115,15 +128,34 @@ def _stretch(head: bytes, passphrase: bytes) -> bytes:
 
 
 def seal_file(path: Path, passphrase: bytes) -> None:
-    """Seals a secret file in place, durably."""
+    """Seals a secret file in place, durably; a PEM private key becomes an encrypted PKCS #8 one (PBES2), which TLS
+    libraries open themselves.
+    """
     require_private(path)
     data = path.read_bytes()
-    if is_sealed(data):
+    if is_sealed(data) or b"-----BEGIN ENCRYPTED" in data:
         raise SecretError(f"{path} is sealed already")
-    write_durably(path, seal(data, passphrase))
+    if b"-----BEGIN" in data:
+        write_durably(path, _pem(data, None, serialization.BestAvailableEncryption(passphrase), path))
+    else:
+        write_durably(path, seal(data, passphrase))
 
 
 def unseal_file(path: Path, passphrase: bytes) -> None:
     """The reverse of `seal_file`."""
     require_private(path)
-    write_durably(path, unseal(path.read_bytes(), passphrase, str(path)))
+    data = path.read_bytes()
+    if b"-----BEGIN ENCRYPTED" in data:
+        write_durably(path, _pem(data, passphrase, serialization.NoEncryption(), path))
+    else:
+        write_durably(path, unseal(data, passphrase, str(path)))
+
+
+def _pem(
+    data: bytes, passphrase: bytes | None, how: serialization.KeySerializationEncryption, path: Path
+) -> bytes:
+    try:
+        key = serialization.load_pem_private_key(data, passphrase)
+    except (ValueError, TypeError):
+        raise SecretError(f"{path} does not open: wrong passphrase, or not a private key") from None
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
