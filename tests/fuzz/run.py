@@ -1,0 +1,147 @@
+"""Runs the fuzzers: `run.py [--seconds S] [--only NAME] [--list] [--json]`; a finding is the exit status 1 and its input.
+
+Python parsers run under atheris, C and C++ ones under libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer
+(clang). Each starts from `corpus/NAME` and the product's own valid messages; new inputs stay in the scratch folder.
+`--seconds` is CPU time a target, more or less: each has one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+NATIVE_FLAGS = ["-g", "-O1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined"]
+RLWE = ROOT / "device_fw" / "rlwe"
+
+
+def native_sources() -> dict[str, tuple[str, list[Path], list[Path]]]:
+    """name -> (compiler, sources, include folders) of the C and C++ targets."""
+    core = sorted((RLWE / "src").glob("*.c"))
+    linear = [HERE / "native" / "linear.cpp", *(
+        ROOT / "native" / "src" / f"{n}.cpp" for n in (
+            "chacha", "cpu", "ntt_tables", "ring_avx2", "ring_ifma", "ring_kernels", "ring_neon", "ring_portable",
+            "rlwe_evaluator", "rlwe_owner", "rlwe_ring", "rlwe_sample",
+        )
+    )]  # fmt: skip
+    return {
+        "device-core": ("clang", [*core, RLWE / "test" / "fuzz.c"], [RLWE / "include", RLWE / "src"]),
+        "native-linear": ("clang++", linear, [ROOT / "native" / "include"]),
+    }
+
+
+def build(name: str, folder: Path) -> Path:
+    """The harness, compiled once."""
+    compiler, sources, includes = native_sources()[name]
+    out = folder / f"{name}.bin"
+    if not out.exists():
+        standard = "-std=c++20" if compiler.endswith("++") else "-std=c99"
+        flags = [*NATIVE_FLAGS, standard, "-pthread", *(f"-I{i}" for i in includes)]
+        found = shutil.which(compiler)
+        if found is None:
+            sys.exit(f"{compiler} is missing: apt-get install clang")
+        subprocess.run([found, *flags, *map(str, sources), "-o", str(out)], check=True)
+    return out
+
+
+def seeds(name: str, folder: Path) -> None:
+    """The product's own valid messages of a Python target, as files."""
+    script = (
+        "import sys; from pathlib import Path; from targets import TARGETS\n"
+        "for i, s in enumerate(TARGETS[sys.argv[1]][1]()): (Path(sys.argv[2]) / f'seed-{i}').write_bytes(s)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, name, str(folder)],
+        check=True,
+        env={**os.environ, "PYTHONPATH": _path()},
+    )
+
+
+def _path() -> str:
+    return os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH", "")]))
+
+
+def run(name: str, seconds: float, scratch: Path) -> dict[str, Any]:
+    """One target; the row of the report."""
+    corpus, kept = scratch / name, HERE / "corpus" / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    native = name in native_sources()
+    if native:
+        command = [str(build(name, scratch))]
+    else:
+        seeds(name, corpus)
+        command = [sys.executable, str(HERE / "one.py"), name]
+    limits = ["-timeout=20", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1", "-verbosity=1"]
+    artefacts = f"-artifact_prefix={scratch}/{name}-"
+    folders = [str(corpus), *([str(kept)] if kept.is_dir() else [])]
+    before, started = _cpu(), time.monotonic()
+    done = subprocess.run(
+        [*command, f"-max_total_time={max(1, round(seconds))}", artefacts, *limits, *folders],
+        capture_output=True, text=True, errors="replace",
+        env={**os.environ, "PYTHONPATH": _path(), "OMP_NUM_THREADS": "1", "ASAN_OPTIONS": "detect_leaks=0"},
+    )  # fmt: skip
+    found = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
+    row: dict[str, Any] = {
+        "target": name, "runs": int(found[1]) if found else 0, "cpu_s": round(_cpu() - before, 1),
+        "wall_s": round(time.monotonic() - started, 1), "finding": None,
+    }  # fmt: skip
+    if done.returncode:
+        row["finding"] = _finding(done.stderr + done.stdout)
+    return row
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _finding(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    marks = [i for i, line in enumerate(lines) if "Uncaught Python exception" in line or "ERROR:" in line]
+    return "\n".join(lines[marks[0] : marks[0] + 30] if marks else lines[-12:])
+
+
+def names() -> list[str]:
+    """All targets."""
+    sys.path.insert(0, str(HERE))
+    from targets import TARGETS
+
+    return [*TARGETS, *native_sources()]
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--only", action="append")
+    parser.add_argument("--scratch", type=Path, default=ROOT / "build" / "fuzz")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(names()))
+        return
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in options.only or names():
+        row = run(name, options.seconds, options.scratch)
+        rows.append(row)
+        shown = "no finding" if row["finding"] is None else f"FINDING\n{row['finding']}"
+        print(f"{name}: {row['runs']} runs, {row['cpu_s']} CPU s, {shown}", file=sys.stderr, flush=True)
+    if options.json:
+        print(json.dumps({"targets": rows}))
+    sys.exit(any(row["finding"] for row in rows))
+
+
+if __name__ == "__main__":
+    main()

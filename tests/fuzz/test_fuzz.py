@@ -1,0 +1,48 @@
+"""Every parser takes its seeds and simple damage, and a few seconds of the fuzzer each (`make fuzz` for more)."""
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import run as fuzz
+from targets import TARGETS
+
+HERE = Path(__file__).parent
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "2"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_messages(name: str) -> None:
+    """Seeds and corpus, cut short, altered, repeated, grown: the parser's own errors and nothing else."""
+    parse, seeds = TARGETS[name]
+    rng = random.Random(name)
+    found = (
+        [p.read_bytes() for p in sorted((HERE / "corpus" / name).glob("*"))]
+        if (HERE / "corpus").exists()
+        else []
+    )
+    for seed in [*seeds(), *found]:
+        parse(seed)
+        for _ in range(24):
+            at = rng.randrange(len(seed) + 1)
+            some = rng.randbytes(rng.choice((1, 1, 2, 4)))
+            for changed in (
+                seed[:at],
+                seed[:at] + some + seed[at + len(some) :],
+                seed[:at] + some + seed[at:],
+                seed + seed[:at],
+            ):
+                parse(changed)
+
+
+@pytest.mark.parametrize("name", [*TARGETS, *fuzz.native_sources()])
+def test_a_short_run(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    scratch = tmp_path_factory.getbasetemp() / "fuzz"
+    scratch.mkdir(exist_ok=True)
+    row = fuzz.run(name, SECONDS, scratch)
+    assert row["finding"] is None, row["finding"]
+    assert row["runs"] > 0

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""`make lock`: requirements.lock, every package of every extra with version and hashes, from pyproject.toml.
+
+Torch is left out: its builds differ by machine (`make dev` pins its version). Nothing in the file names a package index.
+`--check` only tells whether the file still holds what pyproject.toml asks for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "requirements.lock"
+LEFT_OUT = {"torch"}
+HEADER = """\
+# Every package of every extra with the hashes of its files; Python 3.11 on Linux, x86-64. Made by `make lock`.
+# Torch is left out: its builds differ by machine; pyproject.toml names its version.
+# pip install --require-hashes -r requirements.lock
+"""
+
+
+def name(requirement: str) -> str:
+    """The normalised name of a requirement."""
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match, requirement
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+def wanted() -> list[str]:
+    """What pyproject.toml asks for, build tools too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lines = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    for extra in project["project"]["optional-dependencies"].values():
+        lines += [line for line in extra if not line.startswith("blindsight[")]
+    return sorted({line for line in lines if name(line) not in LEFT_OUT})
+
+
+def locked(text: str) -> dict[str, str]:
+    """name -> version; ValueError where a package has no hash, or the file names an index."""
+    found = {}
+    for block in re.split(r"\n(?=[A-Za-z0-9])", text):
+        match = re.match(r"([A-Za-z0-9._-]+)==(\S+)", block)
+        if match is None:
+            continue
+        if "--hash=sha256:" not in block:
+            raise ValueError(f"{match[1]} has no hash")
+        found[name(match[1])] = match[2]
+    if re.search(r"https?://|--(extra-)?index-url|--find-links|--trusted-host", text):
+        raise ValueError("the lock file names an index")
+    return found
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    if not parser.parse_args().check:
+        command = [
+            sys.executable, "-m", "piptools", "compile", "--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras",
+            "--no-header", "--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options",
+            "--annotation-style=line", "--output-file", str(LOCK), "-",
+        ]  # fmt: skip
+        subprocess.run(command, input="\n".join(wanted()).encode(), check=True)
+        LOCK.write_text(HEADER + LOCK.read_text())
+    have = locked(LOCK.read_text())
+    missing = sorted({name(line) for line in wanted()} - set(have))
+    if missing:
+        sys.exit(f"requirements.lock lacks {', '.join(missing)}: run `make lock`")
+    print(f"requirements.lock: {len(have)} packages, all with hashes")
+
+
+if __name__ == "__main__":
+    main()
