@@ -66,7 +66,14 @@ class Dequantised(Mapping[str, np.ndarray]):
         self._scales |= {op.bias: op.scale for op in plan.weighted}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return (self._ints[name] * 2.0 ** -self._scales[name]).astype(np.float32)
+        return np.multiply(self._ints[name], np.float32(2.0 ** -self._scales[name]), dtype=np.float32)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._scales
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """The shape alone, without making the array."""
+        return self._ints[name].shape
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._scales)

@@ -55,6 +55,11 @@ class FloatGraph:
     def array(self, op: FloatOp, name: str) -> np.ndarray:
         return self.arrays[op.tensors[name]]
 
+    def array_shape(self, op: FloatOp, name: str) -> Shape:
+        """The shape of `array`, which arrays made when read (`nn.compact`) tell without being made."""
+        shape_of = getattr(self.arrays, "shape_of", None)
+        return shape_of(op.tensors[name]) if shape_of else self.array(op, name).shape
+
     def to_json(self) -> dict[str, Any]:
         ops = [
             {
@@ -113,7 +118,7 @@ def _unfolded(graph: FloatGraph) -> int:
     """Bytes of the largest unfolded input of a convolution, for one picture."""
     return max(
         (
-            4 * math.prod(graph.array(op, "weight").shape[1:]) * op.attrs["groups"] * math.prod(op.shape[1:])
+            4 * math.prod(graph.array_shape(op, "weight")[1:]) * op.attrs["groups"] * math.prod(op.shape[1:])
             for op in graph.ops
             if op.op == "conv2d"
         ),
@@ -249,16 +254,16 @@ def _shape(graph: FloatGraph, op: FloatOp, shapes: list[Shape]) -> Shape:
         size = output_size(first[1], first[2], a["kernel"], a["stride"], a["padding"])
         if op.op != "conv2d":
             return (first[0], *size)
-        weight, bias = graph.array(op, "weight"), graph.array(op, "bias")
-        made = (weight.shape[0], *size)
-        if weight.shape[1:] != (first[0] // a["groups"], *a["kernel"]) or bias.shape not in (made[:1], made):
+        weight, bias = graph.array_shape(op, "weight"), graph.array_shape(op, "bias")
+        made = (weight[0], *size)
+        if weight[1:] != (first[0] // a["groups"], *a["kernel"]) or bias not in (made[:1], made):
             raise ValueError(f"weights of {op.out}")
         return made
     if op.op == "linear":
-        weight, bias = graph.array(op, "weight"), graph.array(op, "bias")
-        if weight.shape != (*bias.shape, *first):
+        weight, bias = graph.array_shape(op, "weight"), graph.array_shape(op, "bias")
+        if weight != (*bias, *first):
             raise ValueError(f"weights of {op.out}")
-        return bias.shape
+        return bias
     if op.op == "add":
         if any(s != first for s in shapes):
             raise ValueError(f"inputs of {op.out}")
@@ -281,7 +286,7 @@ def _shape(graph: FloatGraph, op: FloatOp, shapes: list[Shape]) -> Shape:
             raise ValueError(f"shape of {op.out}")
         return op.shape
     if op.op == "affine" and any(
-        np.broadcast_shapes(first, graph.array(op, n).shape) != first for n in ("factor", "offset")
+        np.broadcast_shapes(first, graph.array_shape(op, n)) != first for n in ("factor", "offset")
     ):
         raise ValueError(f"arrays of {op.out}")
     return first

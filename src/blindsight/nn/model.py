@@ -180,7 +180,8 @@ def check_ints(plan: Plan, ints: Mapping[str, np.ndarray]) -> None:
                     f"{np.dtype(dtype)}{list(shape)}: compile the model again"
                 )
         limit = (1 << (op.weight_bits - 1)) - 1
-        if np.abs(ints[op.weight].astype(np.int32)).max(initial=0) > limit:
+        weight = ints[op.weight]  # compared without a copy: it may hold 10^8 numbers
+        if int(weight.max(initial=0)) > limit or int(weight.min(initial=0)) < -limit:
             raise PlanError(
                 f"tensor {op.weight!r} exceeds its {op.weight_bits} bits: compile the model again"
             )
