@@ -64,7 +64,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cost:
-    """The whole answer; `used` names every number it stands on."""
+    """The whole answer; `used` names every number it stands on. `sleep_joules` and `day_joules` are of a day."""
 
     board: Board
     workload: Workload
@@ -72,6 +72,7 @@ class Cost:
     bytes: Traffic | None
     ram: dict[str, Band]
     sleep_ma: Band
+    sleep_joules: Band
     volts: Band
     day_joules: Band
     battery_days: Band | None
@@ -119,6 +120,8 @@ class Cost:
             "payload_bytes": shape(w.mode, w.height, w.width, w.channels, w.per_block).payload,
             "bytes": air,
             "ram": {k: v.to_json() for k, v in self.ram.items()},
+            "sleep_ma": self.sleep_ma.to_json(),
+            "sleep_joules": self.sleep_joules.to_json(),
             "day_joules": self.day_joules.to_json(),
             "battery_days": None if self.battery_days is None else self.battery_days.to_json(),
             "used": [u.to_json() for u in self.used],
@@ -146,9 +149,10 @@ def cost(hw: Path, board_name: str, work: Workload) -> Cost:
     awake = total(x.seconds for x in stages)
     asleep = Band(*(max(0.0, DAY - work.per_day * t) for t in (awake.high, awake.mid, awake.low)))
     energy = total(x.millijoules for x in stages)
-    day = energy * work.per_day / 1000 + asleep * sleep_ma * volts / 1000
+    rest = asleep * sleep_ma * volts / 1000
+    day = energy * work.per_day / 1000 + rest
     return Cost(
-        board, work, stages, air, _memory(hw, board, work), sleep_ma, volts, day, _days(board, work, day),
+        board, work, stages, air, _memory(hw, board, work), sleep_ma, rest, volts, day, _days(board, work, day),
         list(board.used.values()),
     )  # fmt: skip
 

@@ -37,6 +37,7 @@ def _rows(c: Cost) -> Iterator[tuple[str, str, str, Band]]:
             yield "total", f"bytes {way}", "B", c.bytes.sum(way)
     for kind, band in c.ram.items():
         yield kind, "memory", "B", band
+    yield "sleep", "energy a day", "J", c.sleep_joules
     yield "total", "energy a day", "J", c.day_joules
     if c.battery_days is not None:
         yield "total", "battery", "days", c.battery_days

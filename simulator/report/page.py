@@ -65,6 +65,20 @@ def cost_parts(costs: list[Cost]) -> list[str]:
         svg.banded(
             [(n, c.millijoules.low, c.millijoules.mid, c.millijoules.high) for n, c in pairs], "mJ", "energy and its bounds"
         ),
+        "<h2>Where the energy of a day goes</h2>",
+        svg.stacked(
+            [
+                (
+                    n,
+                    [
+                        *((s.name, s.millijoules.mid * c.workload.per_day / 1000) for s in c.stages),
+                        ("sleep", c.sleep_joules.mid),
+                    ],
+                )
+                for n, c in pairs
+            ],
+            "J", "energy of a day by stage",
+        ),
         "<h2>Bytes the board sends</h2>",
         svg.stacked(
             [(n, [(k, v.mid) for k, v in c.bytes.up.items()]) for n, c in pairs if c.bytes], "B", "bytes by layer"

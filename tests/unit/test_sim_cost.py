@@ -69,6 +69,8 @@ def test_every_board_and_mode_has_a_cost_with_every_number_sourced() -> None:
             assert 0 < c.seconds.low <= c.seconds.mid <= c.seconds.high
             assert c.battery_days is not None and c.battery_days.low > 0
             assert (c.bytes is None) == (name == "nrf52840")
+            awake = c.millijoules.mid * c.workload.per_day / 1000
+            assert c.day_joules.mid == pytest.approx(awake + c.sleep_joules.mid)
             assert c.ram["core"].mid <= c.ram["total"].mid and c.ram["largest_block"].mid > 0
             shown = c.to_json()
             for way in ("up", "down") if c.bytes is not None else ():
