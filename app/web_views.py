@@ -26,25 +26,27 @@ class Views:
         self._pixels, self._result_scale = pixels, result_scale
         self._blocks: dict[int, bytes] = {}
         self._scales: dict[str, int] = {}
+        self._ended: dict[str, float] = {}
         self._views: dict[str, dict[str, Any]] = {}
 
     def page(self, event: dict[str, Any]) -> list[dict[str, Any]]:
         """What the page gets for an event: itself without bulk, and whatever has become complete with it."""
-        kind = event["event"]
+        kind, who = event["event"], event["who"]
         if kind == "message":
             return self._message(event)
+        if kind == "run":
+            opened = [self._opened(event)] if who == "helper" else []
+            return [{k: v for k, v in event.items() if not k.startswith("ingest")}, *opened]
+        if kind == "pixels":
+            return [self._pixel_share(event)] if who == "cloud" else []
         if kind == "layer":
             output = event["kind"] == "output"
             self._scales[event["layer"]] = self._result_scale if output else event["scale"]
+            self._ended[event["layer"]] = event["ended"]
         if kind != "view":
             return [event]
-        self._views[event["who"]] = event
-        out = []
-        if event["who"] == "helper":
-            out.append(self._ingest(event))
-        if len(self._views) == 2:
-            out += self._together()
-        return out
+        self._views[who] = event
+        return self._together() if len(self._views) == 2 else []
 
     def _message(self, event: dict[str, Any]) -> list[dict[str, Any]]:
         payload: bytes = event.pop("payload")
@@ -55,11 +57,25 @@ class Views:
             return [event, self._seen("ciphertext", "broker", np.frombuffer(joined, np.uint8), event["t"])]
         return [event]
 
-    def _ingest(self, view: dict[str, Any]) -> dict[str, Any]:
+    def _opened(self, run: dict[str, Any]) -> dict[str, Any]:
         """What the helper decrypted: pixel plus mask (10 bits, the top 8 shown), or the keystream."""
-        raw = base64.b64decode(view["ingest"])
-        values = np.frombuffer(raw, "<u2") >> 2 if view["ingest_bits"] == 16 else np.frombuffer(raw, np.uint8)
-        return self._seen("opened", "helper", values.astype(np.uint8), view["t"])
+        raw = base64.b64decode(run["ingest"])
+        values = np.frombuffer(raw, "<u2") >> 2 if run["ingest_bits"] == 16 else np.frombuffer(raw, np.uint8)
+        return self._seen("opened", "helper", values.astype(np.uint8), run["t"])
+
+    def _pixel_share(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The cloud's share of the pixels, its top 8 bits; of a large picture every so many pixels."""
+        share = np.frombuffer(base64.b64decode(event["share"]), np.uint8).reshape(event["shape"])
+        down, across = (-(-n // SIDE) for n in self._pixels.shape[:2])
+        same = noise(share.transpose(1, 2, 0).reshape(-1), self._pixels[::down, ::across])
+        return {
+            "event": "pixels",
+            "who": "cloud",
+            "t": event["t"],
+            "image": event["share"],
+            "shape": event["shape"],
+            **same,
+        }
 
     def _seen(self, event: str, who: str, data: np.ndarray, t: float) -> dict[str, Any]:
         return {
@@ -68,28 +84,24 @@ class Views:
         }  # fmt: skip
 
     def _together(self) -> list[dict[str, Any]]:
+        """Each tensor's two shares and their sum, at the time they came to be; then the result's."""
         cloud, helper = self._views["cloud"], self._views["helper"]
-        layers = []
+        out = []
         for mine, theirs in zip(cloud["layers"], helper["layers"], strict=True):
             a, b = (
                 np.frombuffer(base64.b64decode(v["share"]), "<u4").reshape(v["shape"]) for v in (mine, theirs)
             )
-            heard = {"cloud_heard": mine["head"], "helper_heard": theirs["head"]}
-            layers.append({"layer": mine["layer"], **added(a, b, self._scales[mine["layer"]]), **heard})
-        own = np.frombuffer(base64.b64decode(cloud["layers"][0]["share"]), "<u4").reshape(
-            cloud["layers"][0]["shape"]
-        )
-        down, across = (
-            -(-n // SIDE) for n in self._pixels.shape[:2]
-        )  # the record holds every so many pixels
-        pixels = noise(
-            (own >> 24).astype(np.uint8).transpose(1, 2, 0).reshape(-1), self._pixels[::down, ::across]
-        )
-        result = [int(x) for x in (cloud["result"][0], helper["result"][0])]
+            name = mine["layer"]
+            out.append(
+                {"event": "share", "who": "owner", "t": self._ended[name], "layer": name, "cloud_heard": mine["head"],
+                 "helper_heard": theirs["head"], **added(a, b, self._scales[name])}
+            )  # fmt: skip
+        halves = [int(x) for x in (cloud["result"][0], helper["result"][0])]
+        last = max(cloud["t"], helper["t"])
         return [
-            {"event": "shares", "who": "owner", "t": max(cloud["t"], helper["t"]), "layers": layers, "pixels": pixels,
-             "result": [*result, sum(result) % (1 << 32)]}
-        ]  # fmt: skip
+            *out,
+            {"event": "halves", "who": "owner", "t": last, "result": [*halves, sum(halves) % (1 << 32)]},
+        ]
 
 
 def added(a: np.ndarray, b: np.ndarray, scale: int) -> dict[str, Any]:

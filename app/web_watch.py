@@ -88,6 +88,8 @@ class WatchedEngine(Engine):
 
     def _after(self, op: Op, share: np.ndarray) -> None:
         small, shape = thumbnail(op, share)
+        if op.kind == "input":  # once, before the first layer
+            self._say(event="pixels", share=text((small >> 24).astype(np.uint8).tobytes()), shape=shape)
         self._views.append(
             {
                 "layer": op.out,
@@ -98,14 +100,15 @@ class WatchedEngine(Engine):
         )
 
     def run(self, program: Program, mode: Mode, slot: int, pixels: np.ndarray) -> np.ndarray:
-        """As the engine's; the view is written when the result share is there, so that it delays nobody's layer."""
+        """As the engine's; shares are written when the result is there, so that writing them delays no layer."""
         self._views = []
-        self._say(event="run", model=program.name, slot=slot, mode=mode.label)
-        share = super().run(program, mode, slot, pixels)
+        ingest = np.ascontiguousarray(pixels)
         self._say(
-            event="view", layers=self._views, ingest=text(np.ascontiguousarray(pixels).tobytes()),
-            ingest_bits=8 * pixels.itemsize, result=share.tolist(),
+            event="run", model=program.name, slot=slot, mode=mode.label, ingest=text(ingest.tobytes()),
+            ingest_bits=8 * ingest.itemsize,
         )  # fmt: skip
+        share = super().run(program, mode, slot, pixels)
+        self._say(event="view", layers=self._views, result=share.tolist())
         self._views = []
         return share
 

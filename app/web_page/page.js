@@ -17,7 +17,7 @@ const show = new Show(say);
 
 function say(text, bad = false) {
   const status = $("#status");
-  status.textContent = replaying ? `Replay, ${replaying} times slower. ${text}` : text;
+  status.textContent = replaying > 1 ? `Replay, ${replaying} times slower. ${text}` : replaying ? `Replay. ${text}` : text;
   status.classList.toggle("bad", bad);
 }
 
@@ -57,6 +57,7 @@ function chosen(got, why) {
 async function choose(name) {
   model = state.models.find((m) => m.name === name);
   picture = null;
+  show.prepare(model);
   await source.model(model);
   $("#gallery button")?.click();
   ready();

@@ -12,7 +12,7 @@ export class Show {
 
   /** Before a picture goes. */
   reset(model, picture, ingest) {
-    Object.assign(this, { model, picture, start: 0, rows: new Map(), spans: [], up: 0, down: 0, messages: 0, told: {} });
+    Object.assign(this, { model, picture, start: 0, spans: [], up: 0, down: 0, messages: 0, told: {} });
     for (const who of WHO) {
       $(`#card-${who}`).className = `party ${who}`;
       facts($(`#facts-${who}`), []);
@@ -23,11 +23,18 @@ export class Show {
     $("#verdict").textContent = "?";
     $("#verdict").className = "verdict short";
     $("#verdict-note").textContent = "the answer";
-    $("#layers-sum").textContent = "";
+    $("#verdict-note").className = "saw";
     $("#wire tbody").replaceChildren();
     $("#heard tbody").replaceChildren();
-    $("#layers tbody").replaceChildren(...model.layers.map((layer) => this.row(layer)));
+    this.prepare(model);
     this.active("device");
+  }
+
+  /** The network's layers, waiting. */
+  prepare(model) {
+    this.rows = new Map();
+    $("#layers-sum").textContent = "";
+    $("#layers tbody").replaceChildren(...model.layers.map((layer) => this.row(layer)));
   }
 
   row({ layer, kind, shape }) {
@@ -152,17 +159,21 @@ export class Show {
     this.noise("helper", event);
   }
 
-  on_shares(event) {
-    for (const layer of event.layers) this.thumbs(layer);
-    const first = event.layers[0];
-    const [bytes, shape] = interleave(fromBase64(first.cloud), first.shape);
+  on_pixels(event) {
+    const [bytes, shape] = interleave(fromBase64(event.image), event.shape);
     paint($("#see-cloud"), bytes, shape, "Noise: the cloud's share of the pixels");
-    this.noise("cloud", event.pixels);
-    this.result = event.result;
+    this.noise("cloud", event);
+  }
+
+  on_share(event) {
+    this.thumbs(event);
     const cell = (text) => make("td", { textContent: text });
-    $("#heard tbody").replaceChildren(
-      ...event.layers.map((l) => make("tr", {}, cell(l.layer), cell(dump(l.cloud_heard)), cell(dump(l.helper_heard)))),
-    );
+    const row = make("tr", {}, cell(event.layer), cell(dump(event.cloud_heard)), cell(dump(event.helper_heard)));
+    $("#heard tbody").append(row);
+  }
+
+  on_halves(event) {
+    this.result = event.result;
   }
 
   thumbs({ layer, shape, cloud, helper, sum, example }) {

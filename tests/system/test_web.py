@@ -342,8 +342,9 @@ def test_one_picture_at_a_time_and_events_resume(server: PageServer) -> None:
     assert events[0]["event"] == "begin" and events[-1]["event"] == "end"
     rest = parse(ask(server, where, **{"Last-Event-ID": "4"})[2])
     assert rest == events[5:]
-    shares = next(e for e in events if e["event"] == "shares")
-    for layer in shares["layers"]:
+    shares = [e for e in events if e["event"] == "share"]
+    assert len(shares) == len(server.stage.served["mnist"].model.plan.ops)
+    for layer in shares:
         cloud, helper = (np.frombuffer(base64.b64decode(layer[k]), np.uint8) for k in ("cloud", "helper"))
         assert cloud.size == helper.size == int(np.prod(layer["shape"]))
 
