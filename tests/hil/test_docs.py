@@ -1,7 +1,8 @@
 """docs/boards.md as a reader follows it: every command of its blocks runs here, as written.
 
 The board is emulated (hw/emulated_esp.py); esptool, mpremote, mpy-cross, Mosquitto with TLS and accounts, helper, cloud and
-the Pi client are the real ones. Only names are put in: the port, HOST, the broker's port.
+the Pi client are the real ones. Only names are put in: the port, HOST, the broker's port; and an update is signed for the
+architecture of the unix port, which is what runs on the emulated board.
 """
 
 import json
