@@ -35,11 +35,19 @@ class CertificateFault(Exception):
 def make(folder: Path, days: int = DAYS) -> None:
     """ca.pem and ca.key, and NAME.pem and NAME.key for cloud, helper and broker; keys with mode 0600."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    authority, ca = _authority("Blindsight servers", days)
+    authority, ca = _authority("Blindsight servers", AUTHORITY_DAYS)
     _write(folder, "ca", ca, authority)
+    renew(folder, days)
+
+
+def renew(folder: Path, days: int = DAYS) -> str:
+    """Fresh certificates and keys for cloud, helper and broker under the authority in `folder`; until when."""
+    authority, ca = _load(folder)
     for name, host in SERVERS.items():
         key = ec.generate_private_key(ec.SECP256R1())
-        _write(folder, name, _sign(host, key, host, authority, ca, days, BOTH), key)
+        made = _sign(host, key, host, authority, ca, days, BOTH)
+        _write(folder, name, made, key)
+    return made.not_valid_after_utc.isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Clients:
 
     def issue(self, name: str, epoch: int, folder: Path, stem: str, days: int = DAYS) -> Issued:
         """STEM.pem and STEM.key for the client `name` into `folder`; earlier ones of it stay good."""
-        authority, ca = self._load()
+        authority, ca = _load(self.folder)
         key = ec.generate_private_key(ec.SECP256R1())
         made = _sign(name, key, None, authority, ca, days, (ExtendedKeyUsageOID.CLIENT_AUTH,))
         entry = Issued(
@@ -106,22 +114,11 @@ class Clients:
         """Signs the list anew: one that has expired keeps every client out."""
         self._keep(self.issued())
 
-    def _load(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-        try:
-            key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
-            ca = x509.load_pem_x509_certificate((self.folder / "ca.pem").read_bytes())
-        except (OSError, ValueError) as error:
-            raise CertificateFault(
-                f"{self.folder} holds no authority for clients ({error}); `blindsight keys init --certificates` makes one"
-            ) from None
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return key, ca
-
     def _keep(self, entries: list[Issued]) -> None:
         write_durably(
             self.folder / "issued.json", json.dumps([asdict(e) for e in entries], indent=1).encode()
         )
-        key, ca = self._load()
+        key, ca = _load(self.folder)
         now = datetime.datetime.now(datetime.UTC)
         builder = (
             x509.CertificateRevocationListBuilder()
@@ -137,6 +134,18 @@ class Clients:
                 )
         write_durably(self.crl, builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         self.crl.chmod(0o644)  # public; the broker's own user reads it
+
+
+def _load(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    try:
+        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    except (OSError, ValueError) as error:
+        raise CertificateFault(
+            f"{folder} holds no authority ({error}): run this where its ca.key is kept, or make one with `blindsight keys init`"
+        ) from None
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key, ca
 
 
 def _authority(name: str, days: int) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

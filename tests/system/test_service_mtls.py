@@ -212,6 +212,21 @@ def test_rotation_and_revocation(place: Place, tmp_path: Path) -> None:
     pictures_over_tls(place)
 
 
+def test_new_certificates_for_the_servers(place: Place) -> None:
+    """Under the same authority: devices need nothing new, the servers take them up as they connect again."""
+    before = (place.site.folder / "tls" / "helper.pem").read_bytes()
+    assert "new certificates until" in command("keys", "servers", "--site", place.site.folder)
+    assert (place.site.folder / "tls" / "helper.pem").read_bytes() != before
+    place.restart_broker()
+    connected = place.cloud.count("helper-connected")
+    place.cloud.ready()
+    place.cloud.stop()
+    place.cloud.start()
+    place.cloud.until("helper-connected", connected + 1)
+    place.cloud.ready()
+    pictures_over_tls(place)
+
+
 def test_names_that_no_device_has(place: Place) -> None:
     with pytest.raises(SiteError, match="cloud's account"):
         command("keys", "device", "cloud", "--site", place.site.folder, "--model", "toy")
