@@ -1,7 +1,6 @@
 """`blindsight.client` and `blindsight send` against real Mosquitto and both services as processes."""
 
 import asyncio
-import contextlib
 import json
 import os
 import subprocess
@@ -19,7 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
 from proxy import Proxy
+from tls_kit import Place
 
+from blindsight.app import certificates
 from blindsight.app.site import BrokerAddress, Site
 from blindsight.client import Broker, Client, ClientError, NoAnswer, Refused
 from blindsight.client.encrypt import encrypt
@@ -238,76 +239,28 @@ def test_the_command(place: kit.Site, tmp_path: Path) -> None:
     assert code == 1 and err.count("\n") == 1 and "not a picture" in err
 
 
-def test_over_tls_with_a_client_certificate(tmp_path: Path) -> None:
-    """`blindsight broker config --identity certificate`: the certificate's common name is the device id."""
-    from cryptography.hazmat.primitives import serialization
+@pytest.mark.parametrize("identity", ["certificate", "password"])
+def test_over_tls_with_an_account(tmp_path: Path, identity: str) -> None:
+    """Brokers as `blindsight broker config` sets them up, directories as `blindsight keys device` writes them."""
+    site = Place(tmp_path, identity)
+    folder, other = (site.site.folder / "devices" / name for name in ("cam-1", "cam-2"))
+    own, theirs = load(folder)[1], load(other)[1]
+    (picture,) = pictures(1, 8)
 
-    from blindsight.app import certificates
+    async def run(broker: Broker | None = None, timeout: float = 40) -> int:
+        async with Client(folder, broker, connect_s=5) as client:
+            return (await client.classify(picture, timeout)).index
 
-    site = Site(tmp_path / "site")
-    port, tls = kit.free_port(), tmp_path / "site" / "tls"
-    site.init(
-        BrokerAddress("localhost", port, tls / "ca.pem"),
-        kit.free_port(),
-        cloud="material_low = 2\nmaterial_high = 4\n",
-    )
-    site.add_model(kit.toy_model(tmp_path / "model"))
-    folder = site.device("pc-mtls", "toy", "rlwe", BrokerAddress("localhost", port, tls / "ca.pem"))
-    ca_key = serialization.load_pem_private_key((tls / "ca.key").read_bytes(), None)
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    ca = x509.load_pem_x509_certificate((tls / "ca.pem").read_bytes())
-    for name, where in (("pc-mtls", folder), ("cloud", tmp_path / "site" / "cloud"), ("stranger", tmp_path)):
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = certificates._sign(name, key, name, ca_key, ca, 1)  # type: ignore[arg-type]
-        certificates._write(where, "broker-account", certificate, key)
-    text = site.cloud_toml.read_text().replace(
-        "[broker]\n", '[broker]\ncertificate = "cloud/broker-account.pem"\nkey = "cloud/broker-account.key"\n'
-    )
-    site.cloud_toml.write_text(text)
-    config = json.loads((folder / "config.json").read_text())
-    config["broker"] |= {"certificate": "broker-account.pem", "key": "broker-account.key"}
-    (folder / "config.json").write_text(json.dumps(config))
-    command = [sys.executable, "-m", "blindsight.app.cli", "broker", "config", "--site", str(site.folder)]
-    out = tmp_path / "broker"
-    subprocess.run(
-        [*command, "--out", str(out), "--port", str(port), "--identity", "certificate"],
-        check=True,
-        capture_output=True,
-    )
-    with open(out / "mosquitto.conf", "a") as conf:
-        conf.write("user root\n")
-    assert kit.MOSQUITTO
-    with contextlib.ExitStack() as stack:
-        broker = kit.Process(
-            [kit.MOSQUITTO, "-c", str(out / "mosquitto.conf")], tmp_path / "mosquitto.log"
-        ).start()
-        stack.callback(broker.stop)
-        kit.wait_port(port)
-        script = [sys.executable, str(kit.HERE / "fake_service.py")]
-        for name, toml in (("helper", site.helper_toml), ("cloud", site.cloud_toml)):
-            process = kit.Process([*script, name, str(toml)], tmp_path / f"{name}.log").start()
-            stack.callback(process.stop)
-        process.until("subscribed")
-        (picture,) = pictures(1, 8)
-
-        async def run(broker: Broker | None = None) -> int:
-            async with Client(folder, broker, connect_s=5) as client:
-                return (await client.classify(picture, 40)).index
-
+    try:
+        assert own.ca is not None and (own.certificate is None) == (identity == "password")
         assert asyncio.run(run()) == kit.label_of(picture.tobytes())
-        own = load(folder)[1]
+        nobody = replace(own, certificate=None, key=None, user=None, password=None)
         with pytest.raises(ClientError, match="no connection to broker"):
-            asyncio.run(run(replace(own, certificate=None, key=None)))
+            asyncio.run(run(nobody))
         certificates.make(tmp_path / "other")
         with pytest.raises(ClientError, match="certificate verify failed"):
             asyncio.run(run(replace(own, ca=tmp_path / "other" / "ca.pem")))
-        stranger = {"certificate": tmp_path / "broker-account.pem", "key": tmp_path / "broker-account.key"}
-        with pytest.raises(NoAnswer):
-
-            async def other() -> None:
-                async with Client(folder, replace(own, **stranger), connect_s=5) as client:
-                    await client.classify(picture, 3)
-
-            asyncio.run(other())
+        with pytest.raises(NoAnswer):  # another device's account may not write as this one
+            asyncio.run(run(theirs, 3))
+    finally:
+        site.stop()
