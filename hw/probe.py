@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from typing import Any
@@ -24,9 +25,16 @@ def open_line(port: str) -> Any:
     """The port, opened for this program alone; OSError or ValueError when it cannot be."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # pyserial 3.5's own, in its rfc2217 client
-        return serial.serial_for_url(
-            port, 115200, timeout=0.1, exclusive=not port.startswith("rfc2217://") or None
+        line = serial.serial_for_url(
+            port, 115200, timeout=0.1, do_not_open=True, exclusive=not port.startswith("rfc2217://") or None
         )
+        if sys.platform == "win32":  # raised together once open: one after the other resets an ESP32
+            line.dtr = line.rts = False
+        line.open()
+        if sys.platform == "win32":
+            line.dtr = True
+            line.rts = True
+        return line
 
 
 def probe(port: str, seconds: float = 15) -> str:
