@@ -14,6 +14,7 @@ import numpy as np
 
 from blindsight.he.error import answer_error
 from blindsight.nn import kernels
+from blindsight.nn.concealed import share_error
 from blindsight.nn.cut import Conv
 from blindsight.nn.floatnet import FloatOp
 from blindsight.nn.linear import worst_error
@@ -71,21 +72,22 @@ class Interval:
 
 
 def he_error(weight: np.ndarray, op: FloatOp, source: tuple[int, ...], enough: float) -> float:
-    """E of one linear layer in accumulator units: DESIGN section 4's bound, for every cut the planner may choose.
+    """E of one linear layer in accumulator units: DESIGN section 4's bound, for every cut the planner may choose, and that
+    of a concealed layer, so that one plan serves both deployments.
 
     First with the norm over all outputs, as if one answer held them; where that exceeds `enough`, the worst of the cuts.
     """
-    rows = weight.reshape(len(weight), -1).astype(np.float64)
-    bound = answer_error(LINEAR, float(np.abs(rows).sum(axis=1).max()), float(np.sqrt((rows * rows).sum())))
-    if bound <= enough:
-        return bound
     if op.op == "linear":
         conv = Conv(source[0], 1, 1, op.shape[0])
     else:
         a = op.attrs
         c, h, w = source
         conv = Conv(c, h, w, op.shape[0], a["kernel"], a["stride"], a["padding"], a["groups"])
-    return worst_error(conv, weight)
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    bound = answer_error(LINEAR, float(np.abs(rows).sum(axis=1).max()), float(np.sqrt((rows * rows).sum())))
+    if bound > enough:
+        bound = worst_error(conv, weight)
+    return max(bound, share_error(conv))
 
 
 def dropped_bits(bound: float, error: float, m: int, signed: bool) -> int:

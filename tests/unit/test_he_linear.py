@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import blindsight._native as native
-from blindsight.he.error import admit, answer_error, weights_error
+from blindsight.he.error import admit, answer_error, pair_error, weights_error
 from blindsight.he.linear import Evaluator, Scattered, Weights
 from blindsight.he.ring import answer_bytes, encryption_bytes, polynomial_bytes
 from blindsight.he.secret.linear import LayerKey
@@ -124,7 +124,7 @@ def test_shares_add_up_and_every_path_gives_the_same_bytes(isa: str, params: Rin
 
 BASELINE = {
     "linear": "654efdef44f9f52a4adc21ef9e57164c003d3a12964fb51e43c73c12ee6c110c",
-    "concealed": "28a95ec75a2482abd5d619c375f9ad94c4e4d7c5774c89e09e991424b443245b",
+    "concealed": "90c868f51aa6c78d6af22dfd70a9c64633aa68dc8953719d839e64f31099b8ee",
     "logits": "2c02ef207ae069d3768a68957aa4270281e8285d6c468693fac455617adfcad8",
 }
 """SHA-256 of answers and shares under the test's randomness: the same on every instruction set and in every release."""
@@ -233,7 +233,12 @@ def test_bound_of_the_design() -> None:
     )
     grown = answer_error(LINEAR, 1000, 100) - answer_error(LINEAR, 0, 0)
     assert grown == pytest.approx((9 * 10.5**0.5 * 100 + 500) / LINEAR.delta)
-    assert answer_error(CONCEALED, 4096.0 * (1 << 31), 64.0 * (1 << 31)) < 1.01
+    norm1, norm2 = 4096.0 * (1 << 31), 64.0 * (1 << 31)
+    pair = 2 * (1 + (norm1 / 2 + 2.0**65) / CONCEALED.delta)
+    sigma = (10.5 + 4.0**27 / 12) ** 0.5  # of e and of the 27 bits that b loses
+    pair += 9 * (2 * ((sigma * norm2) ** 2 + 4.0**61 * 4096 / 18)) ** 0.5 / CONCEALED.delta
+    assert pair_error(CONCEALED, norm1, norm2) == pytest.approx(pair, rel=1e-9) and pair < 4
+    assert pair < 2 * answer_error(CONCEALED, norm1, norm2)
 
 
 def test_layers_with_too_much_error_are_refused() -> None:

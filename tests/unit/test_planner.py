@@ -98,7 +98,7 @@ def test_every_ring_has_its_costs(ring) -> None:
     cut = choose(Conv(64, 8, 8, 64, (3, 3), (1, 1), PAD1), 16, costs)
     p = price(cut, costs)
     assert cut.n == ring.n
-    assert p.up == 32 + p.inputs * ring.n * 50 * len(ring.primes) // 8
+    assert p.up == 32 + p.inputs * ring.n * (ring.b_bits or 50 * len(ring.primes)) // 8
     assert p.down == p.answers * ring.n * ring.c1_bits // 8 + 16 * 64 * 64 * ring.c0_bits // 8
 
 

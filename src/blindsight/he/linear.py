@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blindsight.fixed.rng import Rng, SystemRng
-from blindsight.he.ring import SEED_BYTES, encryption_bytes, kernels, listing, polynomial_bytes
+from blindsight.he.ring import SEED_BYTES, encryption_bytes, kernels, listing, mask_bytes, polynomial_bytes
 from blindsight.params import RingParams
 
 MAX_BATCH = 16
@@ -98,10 +98,10 @@ class Evaluator:
             ValueError: not a seed and whole polynomials, or numbers outside the ring.
         """
         data = np.frombuffer(enc, np.uint8)
-        count = (data.size - SEED_BYTES) // polynomial_bytes(self.params)
+        count = (data.size - SEED_BYTES) // mask_bytes(self.params)
         if count < 0 or data.size != encryption_bytes(self.params, count):
             raise ValueError(
-                f"encrypted masks of ring {self.params.name} are {SEED_BYTES} bytes and {polynomial_bytes(self.params)} "
+                f"encrypted masks of ring {self.params.name} are {SEED_BYTES} bytes and {mask_bytes(self.params)} "
                 f"a polynomial; {data.size} bytes are not"
             )
         return self._load(data[:SEED_BYTES].tobytes(), data[SEED_BYTES:], count, key=False)

@@ -22,17 +22,24 @@ def kernels(params: RingParams) -> Any:
     """
     if params.t != 1 << 32:
         raise ValueError(f"ring {params.name} has t = {params.t}, linear layers need 2^32")
-    return _native.LinearRing(params.n, list(params.primes), params.c0_bits, params.c1_bits)
+    return _native.LinearRing(
+        params.n, list(params.primes), params.c0_bits, params.c1_bits, params.b_bits or 0
+    )
 
 
 def polynomial_bytes(params: RingParams) -> int:
-    """Bytes of one polynomial sent exactly: an encrypted mask beside its seed, a public key."""
+    """Bytes of one polynomial sent exactly: a public key."""
     return int(kernels(params).poly_bytes)
+
+
+def mask_bytes(params: RingParams) -> int:
+    """Bytes of b of one encrypted mask, rounded where the ring says so."""
+    return int(kernels(params).mask_bytes)
 
 
 def encryption_bytes(params: RingParams, polynomials: int) -> int:
     """Bytes that the key owner sends for that many encrypted polynomials of one call."""
-    return SEED_BYTES + polynomials * polynomial_bytes(params)
+    return SEED_BYTES + polynomials * mask_bytes(params)
 
 
 def answer_bytes(params: RingParams, listed: int) -> int:

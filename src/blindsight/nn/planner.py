@@ -53,7 +53,7 @@ class Costs:
         primes = len(ring.primes)
         return cls(
             byte=1 / 20e6 if ring == CONCEALED else cls.byte,
-            up_bits=50 * primes,
+            up_bits=ring.b_bits or 50 * primes,
             down_bits=ring.c1_bits,
             share_bits=ring.c0_bits,
             n=ring.n,

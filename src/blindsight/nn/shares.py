@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 
 from blindsight.fixed.rng import Rng, SystemRng, uniform_u32
 
+from .concealed import admit
 from .model import MAX_BYTES, Model, read_metadata
 from .plan import Plan, PlanError, WeightedOp
 
@@ -121,7 +122,12 @@ def conceal(model: Model) -> Model:
 
 
 def split(model: Model, rng: Rng | None = None) -> tuple[ModelShare, ModelShare]:
-    """Two fresh shares of the model's integer weights and biases, cloud's and helper's; each alone is uniform."""
+    """Two fresh shares of the model's integer weights and biases, cloud's and helper's; each alone is uniform.
+
+    Raises:
+        PlanError: the plan has no room for the errors of a concealed model (`nn.concealed.admit`).
+    """
+    admit(model.plan)
     random, plan = rng or SystemRng(), conceal(model).plan
     name = random.bytes(16).hex()
     helper = {key: uniform_u32(random, value.shape) for key, value in model.ints.items()}

@@ -24,6 +24,7 @@ class RingParams:
         primes: the prime factors of q, largest first, each 1 mod 2N.
         t: the plaintext modulus; q is 1 mod t and delta = (q - 1) / t.
         c0_bits, c1_bits: how many of the top bits of a coefficient of c0 and c1 are sent back.
+        b_bits: how many of b of an encrypted mask travel; None: b exactly.
 
     Raises:
         ValueError: the set is not sound (the message says why).
@@ -35,6 +36,7 @@ class RingParams:
     t: int
     c0_bits: int
     c1_bits: int
+    b_bits: int | None = None
 
     def __post_init__(self) -> None:
         if self.n not in GUIDELINE_BITS:
@@ -51,9 +53,10 @@ class RingParams:
             )
         if self.q % self.t != 1:
             raise ValueError(f"ring {self.name}: q is not 1 mod t = {self.t}")
-        if not (8 < self.c0_bits < self.q_bits and 8 < self.c1_bits < self.q_bits):
+        kept = (self.c0_bits, self.c1_bits, *(() if self.b_bits is None else (self.b_bits,)))
+        if not all(8 < bits < self.q_bits for bits in kept):
             raise ValueError(
-                f"ring {self.name}: cannot keep {self.c0_bits} and {self.c1_bits} bits of {self.q_bits}"
+                f"ring {self.name}: cannot keep {' and '.join(map(str, kept))} bits of {self.q_bits}"
             )
 
     @property
@@ -77,6 +80,10 @@ class RingParams:
     def c1_dropped(self) -> int:
         return self.q_bits - self.c1_bits
 
+    @property
+    def b_dropped(self) -> int:
+        return 0 if self.b_bits is None else self.q_bits - self.b_bits
+
 
 INGEST = RingParams("ingest", 1024, (67104769,), 256, 12, 18)
 """Pictures (docs/wire.md, section 3)."""
@@ -84,8 +91,8 @@ INGEST = RingParams("ingest", 1024, (67104769,), 256, 12, 18)
 LINEAR = RingParams("linear", 2048, (1125844072267777,), 1 << 32, 32, 38)
 """Linear layers of a model that the cloud owns."""
 
-CONCEALED = RingParams("concealed", 4096, (1125899906826241, 1125852930654209), 1 << 32, 40, 48)
-"""Linear layers whose weights are shared: products of two 32-bit numbers."""
+CONCEALED = RingParams("concealed", 4096, (1125899906826241, 1125852930654209), 1 << 32, 34, 39, 73)
+"""Linear layers whose weights are shared: products of two 32-bit numbers (docs/decisions/concealed.md)."""
 
 LOGITS = RingParams("logits", 4096, CONCEALED.primes, 1 << 32, 76, 84)
 """The last linear layer where logits or probabilities are revealed: c0 drops 24 bits, c1 drops 16."""

@@ -56,7 +56,8 @@ class LayerKey:
             r: int32 [K, N], the coefficients of K polynomials as centred representatives mod 2^32.
 
         Returns:
-            The seed (32 bytes), then b of each polynomial, transformed, 50 bits a residue.
+            The seed (32 bytes), then b of each polynomial: transformed, 50 bits a residue, or where the ring rounds it the
+            top bits of each coefficient (rounding is post-processing: RLWE hides no less).
         """
         if r.dtype != np.int32 or r.ndim != 2 or r.shape[1] != self.params.n:
             raise ValueError(f"masks are int32 [K, {self.params.n}], not {r.dtype} {list(r.shape)}")
