@@ -1,6 +1,9 @@
-"""One atheris target: `one.py TARGET [libFuzzer options] [corpus folders]`. Exits with another code than 0 on a finding."""
+"""One atheris target: `one.py TARGET SEEDS [libFuzzer options] [corpus folders]`; the target's own valid messages go to the
+folder SEEDS. Exits with another code than 0 on a finding.
+"""
 
 import sys
+from pathlib import Path
 
 import atheris
 
@@ -10,7 +13,10 @@ with atheris.instrument_imports(include=["blindsight", "bsdev"]):
 
 
 def main() -> None:
-    run, _ = TARGETS[sys.argv.pop(1)]
+    run, seeds = TARGETS[sys.argv.pop(1)]
+    folder = Path(sys.argv.pop(1))
+    for number, seed in enumerate(seeds()):
+        (folder / f"seed-{number}").write_bytes(seed)
     atheris.Setup(sys.argv, run)
     atheris.Fuzz()
 

@@ -54,19 +54,6 @@ def build(name: str, folder: Path) -> Path:
     return out
 
 
-def seeds(name: str, folder: Path) -> None:
-    """The product's own valid messages of a Python target, as files."""
-    script = (
-        "import sys; from pathlib import Path; from targets import TARGETS\n"
-        "for i, s in enumerate(TARGETS[sys.argv[1]][1]()): (Path(sys.argv[2]) / f'seed-{i}').write_bytes(s)"
-    )
-    subprocess.run(
-        [sys.executable, "-c", script, name, str(folder)],
-        check=True,
-        env={**os.environ, "PYTHONPATH": _path()},
-    )
-
-
 def _path() -> str:
     return os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH", "")]))
 
@@ -79,8 +66,7 @@ def run(name: str, seconds: float, scratch: Path) -> dict[str, Any]:
     if native:
         command = [str(build(name, scratch))]
     else:
-        seeds(name, corpus)
-        command = [sys.executable, str(HERE / "one.py"), name]
+        command = [sys.executable, str(HERE / "one.py"), name, str(corpus)]
     limits = ["-timeout=20", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1", "-verbosity=1"]
     artefacts = f"-artifact_prefix={scratch}/{name}-"
     folders = [str(corpus), *([str(kept)] if kept.is_dir() else [])]
