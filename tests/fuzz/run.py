@@ -62,11 +62,8 @@ def run(name: str, seconds: float, scratch: Path) -> dict[str, Any]:
     """One target; the row of the report."""
     corpus, kept = scratch / name, HERE / "corpus" / name
     corpus.mkdir(parents=True, exist_ok=True)
-    native = name in native_sources()
-    if native:
-        command = [str(build(name, scratch))]
-    else:
-        command = [sys.executable, str(HERE / "one.py"), name, str(corpus)]
+    python = [sys.executable, str(HERE / "one.py"), name, str(corpus)]
+    command = [str(build(name, scratch))] if name in native_sources() else python
     limits = ["-timeout=20", "-rss_limit_mb=2048", "-max_len=16384", "-print_final_stats=1", "-verbosity=1"]
     artefacts = f"-artifact_prefix={scratch}/{name}-"
     folders = [str(corpus), *([str(kept)] if kept.is_dir() else [])]
