@@ -83,7 +83,7 @@ def test_flashing_keeps_what_is_the_device_s(image: Path, tmp_path: Path, stub: 
         assert not board.boots
         words[1] = board.port
         command = [BLINDSIGHT, "hw", *words, *([] if stub else ["--no-stub"])]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) == {"written": [0x0, 0x10000]}
         after, firmware = bytes(board.flash.bytes), image.read_bytes()

@@ -101,7 +101,7 @@ def test_a_board_without_romfs_is_refused(tmp_path: Path) -> None:
     with EmulatedBoard(tmp_path / "flash") as board:
         done = subprocess.run(
             [str(Path(sys.executable).with_name("blindsight")), "hw", "deploy", board.port, "--to", "romfs"],
-            capture_output=True, text=True, timeout=100,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
         assert "no ROMFS partition" in done.stderr
