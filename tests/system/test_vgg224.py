@@ -73,6 +73,17 @@ def test_layout_is_torchvisions():
             assert value.shape == tuple(state[name].shape)
 
 
+def test_needs_no_torch():
+    """The services' install, which has no PyTorch, builds it too."""
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from blindsight.models.zoo import vgg224\n"
+        "print(vgg224.compile_seeded(32, hidden=16, classes=10).plan.classes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "10\n", done.stderr
+
+
 def test_built_once_in_the_cache(tmp_path, monkeypatch, capsys):
     built = []
 
