@@ -24,6 +24,7 @@ import numpy as np
 
 from blindsight.app.children import Child, DeviceProcess, Events, free_port
 from blindsight.app.demo_report import Options, Picture, Report
+from blindsight.app.images import load_images
 from blindsight.app.modelfile import find_model, split_files
 from blindsight.app.site import BrokerAddress, Site
 from blindsight.app.tap import Tap
@@ -42,20 +43,23 @@ class DemoError(Exception):
     """The demonstration cannot run or did not finish; one line that names the fix."""
 
 
-def load_pictures(model: Model, path: Path, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """The first `count` pictures uint8 (N, H, W, C) and, where known, their classes."""
-    with np.load(path, allow_pickle=False) as data:
-        x = data["x"][:count]
-        y = data["y"][:count] if "y" in data else None
-    x = x[..., None] if x.ndim == 3 else x
+def load_pictures(
+    model: Model, path: Path | None, count: int | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The first `count` (None: all) pictures uint8 (N, H, W, C) and, where known, their classes; `path` None: the zoo model's own."""
     plan = model.plan
-    if x.dtype != np.uint8 or x.shape[1:] != (plan.height, plan.width, plan.channels):
+    if path is None and plan.name not in zoo.names():
+        raise DemoError(f"no test pictures are known for {plan.name}: pass --pictures X.npz")
+    path = path or zoo.pictures(plan.name)
+    x, y = load_images(path)
+    x = x[..., None] if x.ndim == 3 else x
+    if x.shape[1:] != (plan.height, plan.width, plan.channels):
         raise DemoError(
-            f"{path}: pictures are {x.dtype} {x.shape[1:]}, the model takes uint8 of its input's shape"
+            f"{path}: pictures of {x.shape[1:]}, {plan.name} takes {(plan.height, plan.width, plan.channels)} (H, W, C)"
         )
-    if len(x) < count:
+    if count is not None and len(x) < count:
         raise DemoError(f"{path} holds {len(x)} pictures; --images {count} asks for more")
-    return x, y
+    return x[:count], None if y is None else y[:count]
 
 
 def model_files(model: str) -> tuple[Path, Path]:
@@ -105,8 +109,7 @@ class Demo:
         try:
             self.path, owner = model_files(options.model)
             self.model = Model.load(owner)
-            pictures = options.test_pictures or zoo.pictures(self.model.plan.name)
-            x, y = load_pictures(self.model, pictures, options.images)
+            x, y = load_pictures(self.model, options.test_pictures, options.images)
         except (KeyError, PlanError) as error:
             raise DemoError(str(error.args[0])) from None
         expected = floatnet.forward(self.model.graph, x).argmax(axis=1)

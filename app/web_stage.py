@@ -29,10 +29,10 @@ from blindsight.app.demo import (
     DemoError,
     Options,
     find_micropython,
+    load_pictures,
     model_files,
     start_broker,
 )
-from blindsight.app.images import load_images
 from blindsight.app.site import BrokerAddress, Site
 from blindsight.app.tap import Listener
 from blindsight.models import zoo
@@ -75,17 +75,10 @@ def load_served(name: str, pictures: Path | None) -> Served:
     """A zoo name, M.bsm or the folder of a split model, with its test pictures (a zoo model's own where none are named)."""
     path, owner = model_files(name)
     model = Model.load(owner)
+    if pictures is not None or model.plan.name in zoo.names():
+        return Served(model, path, *load_pictures(model, pictures))
     plan = model.plan
-    shape = (plan.height, plan.width, plan.channels)
-    x, y = np.zeros((0, *shape), np.uint8), None
-    if pictures is None and plan.name in zoo.names():
-        pictures = zoo.pictures(plan.name)
-    if pictures is not None:
-        x, y = load_images(pictures)
-        x = x[..., None] if x.ndim == 3 else x
-        if x.shape[1:] != shape:
-            raise DemoError(f"{pictures}: pictures of {x.shape[1:]}, the model takes {shape} (H, W, C)")
-    return Served(model, path, x, y)
+    return Served(model, path, np.zeros((0, plan.height, plan.width, plan.channels), np.uint8), None)
 
 
 class Stage:

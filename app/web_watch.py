@@ -87,6 +87,9 @@ class WatchedEngine(Engine):
         )  # fmt: skip
 
     def _after(self, op: Op, share: np.ndarray) -> None:
+        if op.kind == "input":  # pixels are shared in capture order
+            channels, height, width = op.shape
+            share = share.reshape(height, width, channels).transpose(2, 0, 1)
         small, shape = thumbnail(op, share)
         if op.kind == "input":  # once, before the first layer
             self._say(event="pixels", share=text((small >> 24).astype(np.uint8).tobytes()), shape=shape)

@@ -207,6 +207,8 @@ export class Show {
     $("#verdict-note").className = `saw ${label === this.expected ? "good" : "differs"}`;
     this.latency = event.t - this.captured;
     this.tell("answer", "after the shot", seconds(this.latency));
+    const ranked = event.values ? event.values.map((v, i) => [v, i]).sort((a, b) => b[0] - a[0]) : (event.indices ?? []).map((i) => ["", i]);
+    ranked.slice(0, 3).forEach(([value, i], place) => this.tell("answer", `${place + 1}. ${this.model.labels[i]}`, value === "" ? "" : value.toPrecision(3)));
     if (this.picture.truth) this.tell("answer", "true class", this.picture.truth);
     if (this.result && this.model.reveal === "top1") {
       this.tell("answer", "cloud's half", hex(this.result[0]));

@@ -124,6 +124,11 @@ def test_other_networks_and_encryptions(server: PageServer, page: Page) -> None:
     assert verdict in server.stage.served["cifar"].labels
     assert "as the open network's" in page.text("#verdict-note")
     assert "xor" in page.text("#helper-saw")
+    for plane in range(3):  # the pixels' two halves add up to each colour of the picture
+        seen = pixels(page, f"#layers tbody tr:first-child td:nth-child(4) canvas:nth-child({plane + 1})")[
+            ..., 0
+        ]
+        assert likeness(seen, server.stage.served["cifar"].x[0][..., plane]) > 0.999
     assert page.problems == []
 
 

@@ -80,7 +80,8 @@ class PairEngine(Protocol):
 
 class Engine:
     """The real machinery. Made at both ends right after HELLO (base OT runs here); stores lie under
-    `folder`. `trace` and `watch` follow every run (`Network.run`); the ingest is the plan's input operation.
+    `folder`. `trace` and `watch` follow every run (`Network.run`); the ingest is the plan's input operation,
+    its shares in capture order.
     """
 
     def __init__(
