@@ -163,6 +163,11 @@ class Lowering:
         if fit.lost > 0 and x.name not in done and wide:
             x = self.truncate(x)  # a narrower input leaves the weights their bits
             fit = self._fit(op, x)
+        if fit.lost > bits - 4 and op.out in self.settings.caps and fit.bound < ACCUMULATOR:
+            raise CompileError(
+                f"layer {op.out!r}: its output, up to {fit.made.seen:.3g}, is added to values so much larger that weights "
+                "of 4 bits would not be left: put a batch norm before the addition"
+            )
         if fit.lost > bits - 4:
             raise CompileError(
                 f"layer {op.out!r}: accumulators of {fit.bound:.4g} do not fit 2^29 with weights of 4 bits: train with "

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from blindsight.models import CompileError, compile_model, load_module, zoo
 from blindsight.models.bounds import Interval, dropped_bits
-from blindsight.models.compiler import TARGET
+from blindsight.models.compiled import TARGET
 from blindsight.models.noise import Noise, gradients
 from blindsight.nn import kernels
 from blindsight.nn.floatnet import forward
@@ -51,6 +51,34 @@ def bad_weights() -> nn.Module:
     return module
 
 
+def grown(factor: float) -> nn.Module:
+    module = flat(nn.ReLU(), nn.Linear(16, 16), nn.ReLU())
+    for layer in module:
+        if isinstance(layer, nn.Linear):
+            layer.weight.data *= factor
+    return module
+
+
+def shifted(bias: float) -> nn.Module:
+    module = flat(nn.ReLU())
+    module[3].bias.data += bias
+    return module
+
+
+class Unlike(nn.Module):
+    """A sum of values 10^12 apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.large, self.small, self.end = nn.Linear(784, 8), nn.Linear(784, 8, bias=False), nn.Linear(8, 10)
+        self.large.weight.data *= 1e6
+        self.small.weight.data *= 1e-6
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        return self.end(F.relu(self.large(x) + self.small(x)))
+
+
 REFUSED: dict[str, tuple[nn.Module, str]] = {
     "softsign": (flat(nn.Softsign()), "layer '2' (Softsign)"),
     "squeeze and excitation": (
@@ -80,6 +108,9 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         "no whole number of pixels",
     ),
     "not a number": (bad_weights(), "finite"),
+    "exploding weights": (grown(1e20), "layer '5': its values overflow"),
+    "a bias beyond the accumulator": (shifted(1e9), "with weights of 4 bits: train with weight decay"),
+    "a sum of unlike values": (Unlike(), "put a batch norm before the addition"),
     "linear on a picture": (nn.Linear(28, 10), "flatten"),
     "too small a picture": (nn.Sequential(nn.MaxPool2d(16), nn.MaxPool2d(2)), "too small"),
     "wrong channels": (nn.Conv2d(3, 4, 3), "takes 3 channels"),
