@@ -60,11 +60,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     if not parser.parse_args().check:
+        tool = Path(sys.executable).with_name("uv")
         command = [
-            sys.executable, "-m", "piptools", "compile", "--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras",
-            "--no-header", "--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options",
-            "--annotation-style=line", "--output-file", str(LOCK), "-",
+            str(tool), "pip", "compile", "-", "--quiet", "--generate-hashes", "--no-header", "--no-annotate",
+            "--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28", "--output-file", str(LOCK),
         ]  # fmt: skip
+        LOCK.unlink(missing_ok=True)  # else its versions are kept
         subprocess.run(command, input="\n".join(wanted()).encode(), check=True)
         LOCK.write_text(HEADER + LOCK.read_text())
     have = locked(LOCK.read_text())
