@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blindsight.cloud.jobs import MAX_WAIT_S
 from blindsight.service.database import Place
-from blindsight.service.settings import LOCAL, MetricsPage, check_level, check_link, place
+from blindsight.service.settings import LOCAL, MetricsPage, ServerLink, check_level, place
 from blindsight.wire import topics
 
 
@@ -40,22 +40,11 @@ class Broker:
 
 
 @dataclass(frozen=True)
-class HelperLink:
-    """Where the helper is; with `ca`, `certificate` and `key` mutual TLS, without them loopback in the
-    clear.
-    """
+class HelperLink(ServerLink):
+    """Where the helper is, and the name its certificate must carry."""
 
-    host: str = "127.0.0.1"
-    port: int = 7610
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    TABLE = "helper"
     name: str = "helper.blindsight"
-    timeout_s: float = 300.0
-    network: str = "lan"
-
-    def __post_init__(self) -> None:
-        check_link("helper", self.host, (self.ca, self.certificate, self.key), self.network)
 
 
 @dataclass(frozen=True)

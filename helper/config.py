@@ -6,27 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blindsight.service.database import Place
-from blindsight.service.settings import MetricsPage, check_level, check_link, place
+from blindsight.service.settings import MetricsPage, ServerLink, check_level, place
 
 
 @dataclass(frozen=True)
-class Listen:
-    """Where the cloud connects; with `ca`, `certificate` and `key` mutual TLS, without them loopback in the
-    clear.
-    """
+class Listen(ServerLink):
+    """Where the cloud connects, the name its certificate must carry, and how many connections are served."""
 
-    host: str = "127.0.0.1"
-    port: int = 7610
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
+    TABLE = "listen"
     peer: str = "cloud.blindsight"
-    timeout_s: float = 300.0
     connections: int = 8
-    network: str = "lan"
-
-    def __post_init__(self) -> None:
-        check_link("listen", self.host, (self.ca, self.certificate, self.key), self.network)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """One and two ingress processes, each with a worker pair, on one store: the same pictures in two orders.
 
-`python tests/faults/scale.py --pictures N` prints one JSON line: `cores`, for each set-up `pictures_per_s` (from the
-first message to the last answer, material at hand), `speedup`, and what must hold: `order_independent` (the same answer
-for the same picture in either order and set-up), `wrong`, `material_reused`, and how the work was divided.
+`python tests/faults/scale.py --pictures N` prints one JSON line: `cores`, `load_before` (of others, a minute's mean), for
+each set-up `pictures_per_s` (from the first message to the last answer, material at hand), `speedup`, and what must hold:
+`order_independent` (the same answer for the same picture in either order and set-up), `wrong`, `material_reused`, and how
+the work was divided.
 """
 
 from __future__ import annotations
@@ -75,10 +76,12 @@ def measure(clouds: int, pictures: int, folder: Path, say: Callable[[str], None]
 
 def scale(pictures: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Both set-ups."""
+    load = os.getloadavg()[0]
     runs = [measure(n, pictures, folder / str(n), say) for n in (1, 2)]
     answers = [found for run in runs for found in run.pop("_answers")]
     return {
         "cores": os.cpu_count(),
+        "load_before": round(load, 1),
         "runs": runs,
         "speedup": round(runs[1]["pictures_per_s"] / runs[0]["pictures_per_s"], 2),
         "order_independent": all(found == answers[0] for found in answers),

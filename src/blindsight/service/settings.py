@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from blindsight.service.database import Place, StoreFault
 
@@ -25,16 +26,33 @@ def check_level(level: str) -> None:
         raise ValueError("log_level is debug, info, warning or error")
 
 
-def check_link(table: str, host: str, files: tuple[Path | None, ...], network: str) -> None:
-    """Raises `ValueError` unless the server link is mutual TLS, or stays on this machine."""
-    if any(files) and not all(files):
-        raise ValueError(f"{table}.ca, {table}.certificate and {table}.key belong together")
-    if not any(files) and host not in LOCAL:
-        raise ValueError(
-            f"{table}.ca is missing: {host} is not this machine alone, and is reached over TLS only"
-        )
-    if network not in ("lan", "wan"):
-        raise ValueError(f'{table}.network is "lan" or "wan"')
+@dataclass(frozen=True)
+class ServerLink:
+    """The link between the servers: with `ca`, `certificate` and `key` mutual TLS, without them loopback in the
+    clear. `TABLE` is what the settings file calls it.
+    """
+
+    TABLE: ClassVar[str] = ""
+    host: str = "127.0.0.1"
+    port: int = 7610
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    timeout_s: float = 300.0
+    network: str = "lan"
+
+    def __post_init__(self) -> None:
+        files = (self.ca, self.certificate, self.key)
+        if any(files) and not all(files):
+            raise ValueError(
+                f"{self.TABLE}.ca, {self.TABLE}.certificate and {self.TABLE}.key belong together"
+            )
+        if not any(files) and self.host not in LOCAL:
+            raise ValueError(
+                f"{self.TABLE}.ca is missing: {self.host} is not this machine alone, and is reached over TLS only"
+            )
+        if self.network not in ("lan", "wan"):
+            raise ValueError(f'{self.TABLE}.network is "lan" or "wan"')
 
 
 def place(store: str, file: Path) -> Place:
