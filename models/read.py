@@ -58,7 +58,8 @@ def extremes(graph: FloatGraph, pictures: np.ndarray) -> dict[str, float]:
     seen: dict[str, float] = {}
 
     def tap(name: str, values: np.ndarray) -> None:
-        seen[name] = max(seen.get(name, 0.0), float(np.abs(values).max(initial=0)))
+        peak = float(np.abs(values).max(initial=0))
+        seen[name] = max(seen.get(name, 0.0), peak if np.isfinite(peak) else np.inf)
 
     with np.errstate(over="ignore", invalid="ignore"):
         floatnet.forward(graph, pictures, tap)
