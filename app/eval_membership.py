@@ -26,7 +26,9 @@ def register(group: typer.Typer) -> None:
             Path | None,
             typer.Option(help="folder of CIFAR-10 packs, cifar10_train_*.npz (default: $BLINDSIGHT_DATA)"),
         ] = None,
-        full: Annotated[bool, typer.Option("--full", help="the published table: hours on two cores")] = False,
+        full: Annotated[
+            bool, typer.Option("--full", help="5,000 judged of each kind, 16 shadows: the published table")
+        ] = False,
         quick: Annotated[bool, typer.Option("--quick", help="200 pictures, for CI")] = False,
         jobs: Annotated[int, typer.Option(help="processes")] = 2,
         html: Annotated[

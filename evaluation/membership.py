@@ -45,7 +45,7 @@ class Size:
 
 
 DEFAULT = Size()
-FULL = Size(judged=5000, known=2500, shadows=16, tampered=2000, logits=200_000)
+FULL = Size(judged=5000, known=2500, steps=4500, shadows=16, tampered=2000, logits=200_000)
 QUICK = Size(judged=60, known=40, steps=200, shadows=4, epochs=12, chunk=100, tampered=60)
 
 

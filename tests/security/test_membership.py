@@ -118,6 +118,8 @@ def test_metrics_of_known_scores() -> None:
     )  # ten others are above 989, and 511 members
     found = metrics.tpr_at(scores, np.arange(2000) < 1000, 0.01)
     assert found.value == 0.511 and found.low > 0.2
+    low, high = metrics.judge(scores, np.arange(2000) < 1000, scores > 700).bootstrap["1pct"]
+    assert 0.45 < low < 0.511 < high < 0.57
 
 
 def test_intervals_cover_as_they_say() -> None:
