@@ -108,7 +108,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         "no whole number of pixels",
     ),
     "not a number": (bad_weights(), "finite"),
-    "exploding weights": (grown(1e20), "layer '5': its values overflow"),
+    "exploding weights": (grown(1e20), "layer '3': its values overflow"),
     "a bias beyond the accumulator": (shifted(1e9), "with weights of 4 bits: train with weight decay"),
     "a sum of unlike values": (Unlike(), "put a batch norm before the addition"),
     "linear on a picture": (nn.Linear(28, 10), "flatten"),
