@@ -21,6 +21,8 @@ LABELS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+LABELS["vgg16"] = LABELS["cifar"]
+
 
 def names() -> list[str]:
     """Names of the models that are here."""
