@@ -14,6 +14,7 @@ from blindsight.nn.ops import Input, Op, ReducedOp, Relu, Trunc, WeightedOp
 from blindsight.nn.plan import Output, Plan, Reshape, Reveal
 
 MNIST = Model.load(zoo.path("mnist"))
+SOME = {"vgg16": 100}  # pictures; the long test takes 500 through the real protocol
 
 
 def mnist_pictures(count: int) -> np.ndarray:
@@ -24,11 +25,12 @@ def mnist_pictures(count: int) -> np.ndarray:
 def test_zoo_agrees_with_its_float_network(name: str) -> None:
     model, data = Model.load(zoo.path(name)), np.load(zoo.pictures(name))
     x = data["x"] if data["x"].ndim == 4 else data["x"][..., None]
+    x, y = x[: SOME.get(name)], data["y"][: SOME.get(name)]
     wanted = forward(model.graph, x).argmax(1)
     ours = run_values(model.plan, model.ints, x, np.random.default_rng(3)).argmax(1)
     assert (ours == wanted).mean() >= 0.99
-    loss = (wanted == data["y"]).mean() - (ours == data["y"]).mean()
-    assert loss <= 0.005
+    loss = (wanted == y).mean() - (ours == y).mean()
+    assert loss <= max(0.005, 1 / len(y))
 
 
 def split(x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

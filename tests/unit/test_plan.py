@@ -31,7 +31,7 @@ def test_zoo_plans_and_models_agree(name: str) -> None:
     assert model.plan == plan and plan.to_json() == text
     assert plan.hash == hashlib.sha256(text.encode()).digest()
     assert plan.name == name and plan.labels == zoo.LABELS[name] and plan.reveal.mode == "top1"
-    assert zoo.path(name).stat().st_size < 2_000_000
+    assert zoo.path(name).stat().st_size < (16_000_000 if name == "vgg16" else 2_000_000)
 
 
 def test_plan_tells_nothing_of_weight_values() -> None:
