@@ -1,7 +1,7 @@
 """`blindsight eval membership --quick`: the attack works in the clear, says nothing on the views, and every control is caught.
 
 The command's own verdict uses 95 % intervals, which chance breaks once in twenty runs; here a view is a finding when its
-AUC is as far from 1/2 as chance makes it once in a million (60 members against 60 others: outside 0.24 .. 0.76, so a leak
+AUC is as far from 1/2 as chance makes it once in a million (60 members against 60 others, 27 views: outside 0.21 .. 0.79, so a leak
 as plain as the ones with masks off, AUC 0.85 and more, is found).
 """
 
