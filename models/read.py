@@ -66,7 +66,8 @@ def extremes(graph: FloatGraph, pictures: np.ndarray) -> dict[str, float]:
     bad = next((name for name, value in seen.items() if not np.isfinite(value)), None)
     if bad is not None:
         raise CompileError(
-            f"layer {bad!r}: its values overflow on the calibration pictures: check mean and std, or train with weight decay or a batch norm"
+            f"layer {bad!r}: its values overflow on the calibration pictures: check mean and std, or train with weight "
+            "decay or a batch norm"
         )
     return seen
 
