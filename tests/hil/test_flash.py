@@ -94,7 +94,9 @@ def test_flashing_keeps_what_is_the_device_s(image: Path, tmp_path: Path, stub: 
     assert after[0x20000:0x30000] == old[0x20000:0x30000], "the file system was touched"
 
 
-@pytest.mark.parametrize("name", ["esp32", "esp32-s3-sense", "esp32-c6"])
+@pytest.mark.parametrize(
+    "name", ["esp32", *(pytest.param(n, marks=pytest.mark.long) for n in ("esp32-s3-sense", "esp32-c6"))]
+)
 def test_other_chips(name: str, tmp_path: Path) -> None:
     """An empty chip of each kind: no prompt, flashed, MicroPython answers; the wrong chip is named by esptool."""
     board, other = load_board(name), load_board("esp32-c3")
@@ -112,6 +114,7 @@ def test_other_chips(name: str, tmp_path: Path) -> None:
         assert Link(chip.port).inspect()["platform"] == "linux"
 
 
+@pytest.mark.long
 def test_a_board_on_another_machine(tmp_path: Path) -> None:
     """esptool and mpremote through RFC 2217."""
     known = load_board("esp32-c3")

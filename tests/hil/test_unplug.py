@@ -1,4 +1,4 @@
-"""The plug is pulled in the middle of every command, early and late.
+"""The plug is pulled in the middle of every command; early and late too in the long tests.
 
 Each time: one line that says what to do next, a board that answers when it is plugged in again with its identity the old
 one, the new one or (in provisioning) none, an inventory that reads, and the same command then succeeds.
@@ -30,7 +30,6 @@ ROWS = [
 ]  # fmt: skip
 NVS = slice(0x9000, 0xF000)
 COMMANDS = ("flash", "deploy", "provision", "selftest", "monitor", "update", "hil")
-LONG = pytest.mark.long
 SUITE = """
 def test_right(dut):
     assert dut.wrong_answers() == []
@@ -176,7 +175,9 @@ def usable(bench: Bench, name: str, folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_suite")
-@pytest.mark.parametrize("at", [0.15, pytest.param(0.4, marks=LONG), 0.65, pytest.param(0.9, marks=LONG)])
+@pytest.mark.parametrize(
+    "at", [0.45, *(pytest.param(at, marks=pytest.mark.long) for at in (0.15, 0.65, 0.9))]
+)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_pulled_in_the_middle(bench: Bench, name: str, at: float) -> None:
     folder = bench.copy(f"{name}-{at}")
