@@ -157,7 +157,7 @@ class Demo:
             command = [sys.executable, "-m", f"blindsight.{name}", "--config", str(config)]
             child = Child(name, command, site.folder / f"{name}.log")
             stack.callback(child.stop)
-            child.wait_event("started", 30)
+            child.wait_event("started", self.options.timeout_s)
             children.append(child)
         helper, cloud = children
         total, made = len(self.x), 0

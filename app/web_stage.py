@@ -113,7 +113,7 @@ class Stage:
             command = [sys.executable, "-m", "blindsight.app.web_watch", name, "--config", str(config)]
             child = Child(name, [*command, "--record", str(record)], self._site.folder / f"{name}.log")
             stack.callback(child.stop)
-            child.wait_event("started", 60)
+            child.wait_event("started", self._options.timeout_s)
             self._children.append(child)
         self._wait_material(progress)
 
