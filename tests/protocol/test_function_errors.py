@@ -29,6 +29,7 @@ REAL = {  # written anew, not taken from the package
     "hardsigmoid": lambda x: min(max(x + 3, 0), 6) / 6,
     "silu": lambda x: x * (1 + math.tanh(x / 2)) / 2,
     "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     "hardswish": lambda x: x * min(max(x + 3, 0), 6) / 6,
     "softplus": softplus,
     "mish": lambda x: x * math.tanh(softplus(x)),
