@@ -29,7 +29,7 @@ CALIBRATION = 512
 WIDTHS: dict[str, tuple[int | Literal["auto"], int | Literal["auto"]]] = {"cifar": (12, 14)}
 PICTURES = {"mnist": 500, "fashion": 500, "cifar": 200, "vgg16": 500}
 COMPACT = {"vgg16"}  # stored a byte a weight; the trained weights, 60 MB, stay outside
-TESTED = {"vgg16": 1000}  # pictures of the figures, where all would take an hour
+TESTED = {"vgg16": 500}  # pictures of the figures, where all would take an hour
 
 
 def build(name: str, data: Path, trained: Path | None) -> str:
