@@ -1,5 +1,6 @@
 """Every parser takes its seeds and simple damage, and a few seconds of the fuzzer each (`make fuzz` for more)."""
 
+import importlib.util
 import os
 import random
 import sys
@@ -7,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-import run as fuzz
-from targets import TARGETS
-
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from targets import TARGETS  # noqa: E402
+
+# by its path: tests/faults has a run.py too
+_spec = importlib.util.spec_from_file_location("fuzz_run", HERE / "run.py")
+assert _spec and _spec.loader
+fuzz = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(fuzz)
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "2"))
 
 

@@ -129,7 +129,7 @@ def test_a_prelu_of_many_slopes_keeps_them_out_of_the_plan() -> None:
 def test_large_inputs_of_bounded_functions_keep_their_precision() -> None:
     """A saturating function may keep more bits than other activations: its result is narrow."""
     for body in (torch.tanh, F.relu6):
-        made = compile_model(Net(body, 60.0), X, name="n", weight_bits=16)
+        made = compile_model(Net(body, 60.0), X, name="n", weight_bits=16, m=16)
         (op,) = [op for op in made.plan if isinstance(op, Clip | Lut)]
         assert op.m > 16 and op.m + op.f <= 31
         floats = floatnet.forward(made.model.graph, X)
