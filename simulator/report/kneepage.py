@@ -13,7 +13,7 @@ def knee_page(got: dict[str, Any]) -> str:
     steps = got["steps"]
     rows = [
         [
-            f"{r['offered_per_s']:g}", f"{r['answered_per_s']:g}", *(f"{w:g}" for w in r["latency_s"].values()),
+            f"{r['offered_per_s']:g}", f"{r['answered_per_s']:g}", *("-" if w is None else f"{w:g}" for w in r["latency_s"].values()),
             str(r["backlog_at_end"]), f"{r['pair_busy']:g}", *(f"{r['cores'][n]:g}" for n in ("cloud", "helper", "broker")),
         ]
         for r in steps
@@ -29,7 +29,9 @@ def knee_page(got: dict[str, Any]) -> str:
         "<h2>Answered a second, by pictures offered a second</h2>",
         svg.line([(0, 0), *((r["offered_per_s"], r["answered_per_s"]) for r in steps)], "offered a second", "a second", "throughput"),
         "<h2>Latency (p95), by pictures offered a second</h2>",
-        svg.line([(r["offered_per_s"], r["latency_s"]["p95"]) for r in steps], "offered a second", "s", "latency"),
+        svg.line(
+            [(r["offered_per_s"], p95) for r in steps if (p95 := r["latency_s"]["p95"]) is not None], "offered a second", "s", "latency"
+        ),
         "<h2>Part of the time the worker pair is at work</h2>",
         svg.line([(0, 0), *((r["offered_per_s"], r["pair_busy"]) for r in steps)], "offered a second", "", "busy"),
     ]  # fmt: skip
