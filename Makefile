@@ -47,7 +47,7 @@ demo: $(VENV)/.demo
 	$(BIN)/blindsight demo $(if $(WEB),--web) $(ARGS)
 
 test: dev
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n 3 --dist loadfile
 
 test-long: dev
 	$(BIN)/python -m pytest -m long
