@@ -23,7 +23,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
-from proxy import Proxy
+from proxy import Proxy, mqtt_packet
 
 from blindsight.app import certificates
 from blindsight.app.site import BrokerAddress, Site
@@ -200,7 +200,7 @@ def test_two_names_of_one_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_the_clouds_broker_behind_another_address(place: kit.Site, own: int) -> None:
     """A forwarded port: name, address and port differ, but the cloud's topics are heard. Nothing is published."""
     folder = enrol(place, "behind")
-    tap, proxy = Tap(place.broker_port), Proxy(place.broker_port)
+    tap, proxy = Tap(place.broker_port), Proxy(place.broker_port, mqtt_packet)
     try:
         assert "topics are heard" in refused(Bridge(Client(folder), Broker("127.0.0.1", proxy.port)))
         time.sleep(0.2)
@@ -215,7 +215,7 @@ def test_the_second_broker_that_becomes_the_clouds(place: kit.Site, own: int) ->
     that was due does not go out.
     """
     folder = enrol(place, "rebind")
-    tap, proxy = Tap(place.broker_port), Proxy(own)
+    tap, proxy = Tap(place.broker_port), Proxy(own, mqtt_packet)
 
     async def run() -> None:
         bridge = Bridge(Client(folder), Broker("127.0.0.1", proxy.port))

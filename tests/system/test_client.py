@@ -17,7 +17,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
-from proxy import Proxy
+from proxy import Proxy, mqtt_packet
 from tls_kit import Place
 
 from blindsight.app import certificates
@@ -95,7 +95,7 @@ def test_cuts_lose_and_repeat_nothing(place: kit.Site) -> None:
     the same bytes however often they came.
     """
     folder = enrol(place, "pc-cut", polys_per_block=1)
-    proxy = Proxy(place.broker_port)
+    proxy = Proxy(place.broker_port, mqtt_packet)
 
     async def run() -> None:
         broker = Broker("127.0.0.1", proxy.port)
