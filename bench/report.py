@@ -256,8 +256,8 @@ def page() -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `python -m bench.report` from the files in `bench/results`, which `make bench` measures anew. The machine has two cores, which cloud and",
-        "helper share with everything else: compare within a table.",
+        "Written by `python -m bench.report` from the files in `bench/results`, which `make bench` measures anew.",
+        "The machine has two cores, which cloud and helper share with everything else: compare within a table.",
         "",
     ]
     for section in filter(lambda s: measured(s.name), SECTIONS):

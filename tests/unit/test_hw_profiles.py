@@ -91,7 +91,7 @@ def test_a_planted_number_without_source_stops_the_loader(tmp_path: Path) -> Non
             x if x != line else line.replace(f"{field} = ", f"{field}x = ") for x in text.splitlines()
         )
         (tmp_path / "esp32-s3.toml").write_text(planted)
-        with pytest.raises(profiles.ProfileError, match="esp32-s3.toml: power.light_sleep"):
+        with pytest.raises(profiles.ProfileError, match=r"esp32-s3.toml: power.light_sleep"):
             profiles.load_profile("esp32-s3", tmp_path)
 
 
