@@ -17,7 +17,7 @@ def load_images(path: Path, count: int | None = None) -> tuple[np.ndarray, np.nd
         ImagesError: not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
             if "x" not in data:
                 raise ImagesError(f"{path}: no array `x` in it (found: {', '.join(data.files) or 'none'})")
             x = data["x"]
