@@ -12,7 +12,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,18 @@ class Recipe:
     smoothing: float = 0.05
 
 
+_CIFAR = Recipe(
+    factory=CompactResNet,
+    files=tuple(f"cifar10_train_{i}.npz" for i in range(1, 6)),
+    test_file="cifar10_test.npz",
+    mean=(0.4914, 0.482158, 0.446531),
+    std=(0.247032, 0.243485, 0.261588),
+    epochs=24,
+    rate=0.2,
+    shift=3,
+    flip=True,
+)
+
 RECIPES = {
     "mnist": Recipe(
         factory=LeNet,
@@ -67,31 +79,8 @@ RECIPES = {
         flip=True,
         decay=2e-4,
     ),
-    "cifar": Recipe(
-        factory=CompactResNet,
-        files=tuple(f"cifar10_train_{i}.npz" for i in range(1, 6)),
-        test_file="cifar10_test.npz",
-        mean=(0.4914, 0.482158, 0.446531),
-        std=(0.247032, 0.243485, 0.261588),
-        epochs=24,
-        rate=0.2,
-        shift=3,
-        flip=True,
-    ),
-    "vgg16": Recipe(
-        factory=VGG16,
-        files=tuple(f"cifar10_train_{i}.npz" for i in range(1, 6)),
-        test_file="cifar10_test.npz",
-        mean=(0.4914, 0.482158, 0.446531),
-        std=(0.247032, 0.243485, 0.261588),
-        epochs=20,
-        rate=0.2,
-        shift=3,
-        flip=True,
-        batch=384,
-        coarse=0.4,
-        smoothing=0.1,
-    ),
+    "cifar": _CIFAR,
+    "vgg16": replace(_CIFAR, factory=VGG16, epochs=20, batch=384, coarse=0.4, smoothing=0.1),
 }
 
 
@@ -160,7 +149,7 @@ def train(
 
     With `limit_s` the schedule also follows the clock, so that the run ends, fully annealed, within that time
     on a machine of any speed; such a run is not reproducible to the bit. `init` is a state dict to start from, as for
-    a second, lower cycle with a peak `rate` of its own.
+    a second, lower cycle with a peak `rate` of its own; nothing of such a cycle is coarse.
     """
     recipe = RECIPES[name]
     torch.manual_seed(seed)
@@ -170,6 +159,7 @@ def train(
     xt, yt = normalise(x_test, recipe), torch.from_numpy(y_test)
     y = torch.from_numpy(y_train)
     module, peak = recipe.factory(), rate or recipe.rate
+    coarse = recipe.coarse if init is None else 0.0
     if init is not None:
         module.load_state_dict(torch.load(init, weights_only=True))
     module = module.to(memory_format=torch.channels_last)
@@ -197,7 +187,7 @@ def train(
             pick = order[step * recipe.batch : (step + 1) * recipe.batch]
             x = augment(normalise(x_train[pick.numpy()], recipe), recipe, rng)
             x = x.contiguous(memory_format=torch.channels_last)
-            logits = module.coarse(F.avg_pool2d(x, 2)) if at < recipe.coarse else module(x)
+            logits = module.coarse(F.avg_pool2d(x, 2)) if at < coarse else module(x)
             loss = F.cross_entropy(logits, y[pick], label_smoothing=recipe.smoothing)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
