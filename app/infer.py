@@ -5,14 +5,11 @@ The parent shares the pixels between the two, so it plays the picture's owner: i
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +23,7 @@ from rich.table import Table
 from blindsight.app.images import load_images
 from blindsight.app.modelfile import find_model, pictures_of, split_files
 from blindsight.app.party import Task
+from blindsight.app.party_process import PartyProcess
 from blindsight.app.split import split_into
 from blindsight.fixed.rng import SystemRng, uniform_u32
 from blindsight.models.zoo import vgg224
@@ -182,74 +180,31 @@ def run_pair(
     helper_share = uniform_u32(SystemRng(), pixels.shape)
     shares = (pixels.astype(np.uint32) - helper_share, helper_share)
     tasks = [Task(party, str(path), len(pixels), batch, threads, link) for party, path in enumerate(paths)]
-    helper = _Party(tasks[1], shares[1], None)
-    cloud: _Party | None = None
-    try:
-        port = helper.wait_for("port")["port"]
-        cloud = _Party(Task(**{**asdict(tasks[0]), "port": port}), shares[0], progress)
+
+    def tell(event: dict[str, Any]) -> None:
+        if progress and event["event"] == "progress":
+            progress(event["phase"], event["done"])
+
+    with ExitStack() as stack:
+
+        def start(task: Task) -> PartyProcess:
+            party = PartyProcess("blindsight.app.party", task, InferError)
+            stack.callback(party.stop)
+            party.write(shares[task.party].tobytes(), last=True)
+            return party
+
+        helper = start(tasks[1])
+        cloud = start(replace(tasks[0], port=helper.hear("port")["port"]))
         errors = []
         reports = []
         for party in (cloud, helper):
             try:
-                reports.append(party.wait_for("report"))
+                reports.append(party.hear("report", tell))
             except InferError as error:
                 errors.append(str(error))
         if errors:
             raise InferError(min(errors, key=lambda e: ("the peer" in e, len(e))))
         return reports[0], reports[1]
-    finally:
-        for process in (helper, cloud):
-            if process:
-                process.stop()
-
-
-class _Party:
-    """A server process and the reader of what it says."""
-
-    def __init__(self, task: Task, share: np.ndarray, progress: Progress | None) -> None:
-        self._name, self._progress = ("cloud", "helper")[task.party], progress
-        # One BLAS thread a party: the figures are for the threads asked, and two parties share the machine.
-        env = {**os.environ, "OMP_NUM_THREADS": str(task.threads), "OPENBLAS_NUM_THREADS": str(task.threads)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "blindsight.app.party"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=env,
-        )
-        self._writer = threading.Thread(target=self._feed, args=(task, share), daemon=True)
-        self._writer.start()
-
-    def _feed(self, task: Task, share: np.ndarray) -> None:
-        assert self._process.stdin
-        try:
-            self._process.stdin.write(json.dumps(asdict(task)).encode() + b"\n" + share.tobytes())
-            self._process.stdin.close()
-        except BrokenPipeError:
-            pass  # the process has ended; `wait_for` says so
-
-    def wait_for(self, event: str) -> dict[str, Any]:
-        """Read until the event comes; progress goes to the callback."""
-        assert self._process.stdout
-        for line in self._process.stdout:
-            message = json.loads(line)
-            if message["event"] == "error":
-                raise InferError(f"{self._name}: {message['message']}")
-            if message["event"] == event:
-                return message
-            if message["event"] == "progress" and self._progress:
-                self._progress(message["phase"], message["done"])
-        raise InferError(f"{self._name}: the process ended with exit code {self._process.wait()}")
-
-    def stop(self) -> None:
-        if self._process.poll() is None:
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._writer.join()
-        assert self._process.stdout
-        self._process.stdout.close()
 
 
 def register(app: typer.Typer) -> None:

@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +22,7 @@ import numpy as np
 from blindsight.app.infer import flat_pixels, revealed, servers_files, top_classes
 from blindsight.app.modelfile import find_model
 from blindsight.app.party import Task
+from blindsight.app.party_process import PartyProcess
 from blindsight.channel import WAN, Link
 from blindsight.fixed.rng import SystemRng, uniform_u32
 from blindsight.nn.plan import Plan
@@ -106,9 +105,9 @@ class LocalPair:
                 for party, path in enumerate(paths)
             )
             began = time.perf_counter()
-            second = _Server(helper, stack)
+            second = _start(helper, stack)
             port = second.hear("port")["port"]
-            self._servers = (_Server(replace(cloud, port=port), stack), second)
+            self._servers = (_start(replace(cloud, port=port), stack), second)
             for server in self._servers:
                 server.hear("ready")
             self.setup_seconds = time.perf_counter() - began
@@ -180,7 +179,8 @@ class LocalPair:
             raise PairError("the pair is not running: use it inside `with LocalPair(...) as pair:`")
         try:
             for i, server in enumerate(self._servers):
-                server.ask(request, b"" if data is None else data[i].astype("<u4").tobytes())
+                share = b"" if data is None else data[i].astype("<u4").tobytes()
+                server.write(json.dumps(request).encode() + b"\n" + share)
             cloud, helper = (server.hear(answer) for server in self._servers)
         except PairError:
             self.close()
@@ -188,52 +188,10 @@ class LocalPair:
         return cloud, helper
 
 
-class _Server:
-    """A server process and its pipes; ended by the stack."""
-
-    def __init__(self, task: Task, stack: contextlib.ExitStack) -> None:
-        self._name = ("cloud", "helper")[task.party]
-        env = {**os.environ, "OMP_NUM_THREADS": str(task.threads), "OPENBLAS_NUM_THREADS": str(task.threads)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "blindsight.app.pair_party"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=env,
-        )
-        stack.callback(self._end)
-        self._write(json.dumps(asdict(task)).encode() + b"\n")
-
-    def ask(self, request: dict[str, int], data: bytes) -> None:
-        self._write(json.dumps(request).encode() + b"\n" + data)
-
-    def _write(self, data: bytes) -> None:
-        assert self._process.stdin
-        try:
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the process has ended; `hear` says why
-
-    def hear(self, event: str) -> dict[str, Any]:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            message: dict[str, Any] = json.loads(line)
-            if message["event"] == "error":
-                raise PairError(f"{self._name}: {message['message']}")
-            if message["event"] == event:
-                return message
-        raise PairError(f"{self._name}: the process ended with exit code {self._process.wait()}")
-
-    def _end(self) -> None:
-        assert self._process.stdin and self._process.stdout
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+def _start(task: Task, stack: contextlib.ExitStack) -> PartyProcess:
+    server = PartyProcess("blindsight.app.pair_party", task, PairError)
+    stack.callback(server.stop)
+    return server
 
 
 __all__ = ["WAN", "Layer", "Link", "LocalPair", "PairError", "Result"]

@@ -1,7 +1,7 @@
 """One server of `blindsight infer`, as a process of its own: `python -m blindsight.app.party`.
 
 Standard input: one line of JSON (`Task`), then this party's shares of the pixels, `uint32` little-endian. Standard output: lines of JSON;
-first (helper) the port, then progress, last the report. The cloud's process is given the model, the helper's only the public plan.
+first (helper) the port, then (cloud) progress, last the report. The cloud's process is given the model, the helper's only the public plan.
 """
 
 import json
@@ -146,17 +146,23 @@ def run(task: Task, pixels: np.ndarray) -> dict[str, Any]:
     shares: list[list[int]] = []
     offline, online = Spent(channel.stats), Spent(channel.stats)
     most = min(task.batch, fitting(network))
+
+    def tell(phase: str, done: int) -> None:
+        # The cloud's alone: nobody reads the helper's before the cloud has ended, and a full pipe would stop both.
+        if task.party == 0:
+            say(event="progress", phase=phase, done=done)
+
     while len(shares) < task.count:
         batch = min(most, task.count - len(shares))
         with offline:
             slots = make_batch(channel, network, linear, generator, batch)
-        say(event="progress", phase="offline", done=len(shares) + batch)
+        tell("offline", len(shares) + batch)
         while slots:
             slot = slots.pop(0)
             with online:
                 share = network.run(channel, Tape(slot.draws), slot, pixels[len(shares)], meter)
             shares.append(share.tolist())
-            say(event="progress", phase="online", done=len(shares))
+            tell("online", len(shares))
     channel.close()
     n = task.count
     for row in meter.layers.values():
