@@ -21,10 +21,11 @@ import numpy as np
 
 from blindsight.app.children import Child, free_port
 from blindsight.app.site import BrokerAddress, Site
+from blindsight.client.identity import Identity
 from blindsight.models import zoo
 from blindsight.nn import floatnet
 from blindsight.nn.model import Model
-from blindsight.simulator.fleet import Fleet, Group, Identity, Spec
+from blindsight.simulator.fleet import Fleet, Group, Spec
 from blindsight.wire.blocks import Mode
 
 TEST_PICTURES = 64

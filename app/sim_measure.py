@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from blindsight.app.sim_lab import FleetError, Lab, machine
+from blindsight.client.identity import Identity
 from blindsight.hw import profiles
-from blindsight.simulator.fleet import Fleet, Group, Identity, Outcome, draw, drive
+from blindsight.simulator.fleet import Fleet, Group, Outcome, draw, drive
 from blindsight.simulator.fleet.brokerload import broker_load
 from blindsight.simulator.fleet.summary import quantiles
 from blindsight.simulator.fleet.watch import read

@@ -13,7 +13,8 @@ import os
 import numpy as np
 
 from blindsight import _device
-from blindsight.simulator.fleet.parcel import Identity, encrypt
+from blindsight.client.encrypt import encrypt
+from blindsight.client.identity import Identity
 from blindsight.wire import keys, manifest
 from blindsight.wire.blocks import DEGREE, Layout, Mode
 

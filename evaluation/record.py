@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from blindsight.channel import Recorder, memory_pair
+from blindsight.client.encrypt import encrypt
+from blindsight.client.identity import Identity
 from blindsight.cloud.own_key import concealed_side as cloud_side
 from blindsight.evaluation import tampered
 from blindsight.he.ingest import mask, unpack
@@ -38,7 +40,6 @@ from blindsight.offline.make import layout as slot_layout
 from blindsight.offline.make import make_batch
 from blindsight.offline.slot import Slot, Tape
 from blindsight.ot.generate import Generator
-from blindsight.simulator.fleet.parcel import Identity, encrypt
 from blindsight.wire import keys, manifest
 from blindsight.wire.blocks import C0_BITS, DEGREE, Layout, Mode
 from blindsight.wire.result import Context, Reveal, seal, sealed_bytes

@@ -8,12 +8,11 @@ and compared.
 from blindsight.simulator.fleet.clients import Network, Outcome, drive
 from blindsight.simulator.fleet.gate import Gate
 from blindsight.simulator.fleet.groups import Fleet, Group, Outage, Restart
-from blindsight.simulator.fleet.parcel import Identity
 from blindsight.simulator.fleet.summary import rows_csv, summary
 from blindsight.simulator.fleet.timetable import Day, Plan, Spec, draw, group_cost
 from blindsight.simulator.fleet.watch import Watch
 
 __all__ = [
-    "Day", "Fleet", "Gate", "Group", "Identity", "Network", "Outage", "Outcome", "Plan", "Restart", "Spec", "Watch",
+    "Day", "Fleet", "Gate", "Group", "Network", "Outage", "Outcome", "Plan", "Restart", "Spec", "Watch",
     "draw", "drive", "group_cost", "rows_csv", "summary",
 ]  # fmt: skip

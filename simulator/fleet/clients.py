@@ -14,9 +14,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from blindsight.client.encrypt import Parcel, encrypt
+from blindsight.client.identity import Identity
 from blindsight.simulator.fleet.groups import Fleet
 from blindsight.simulator.fleet.mqtt import Link, LinkError
-from blindsight.simulator.fleet.parcel import Identity, Parcel, encrypt
 from blindsight.simulator.fleet.timetable import Day, Member, Plan
 from blindsight.wire import WireError, result, topics
 
@@ -157,7 +158,7 @@ class Device:
         try:
             got = result.parse(payload)
             if isinstance(got, result.Result):
-                label = parcel.open(payload)
+                label = int(parcel.values(got)[0])
                 outcome.answers.add(payload)
                 outcome.replies += 1
                 if outcome.label is None:

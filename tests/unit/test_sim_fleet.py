@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from blindsight import _device
+from blindsight.client.encrypt import encrypt
+from blindsight.client.identity import Identity
 from blindsight.hw import profiles
 from blindsight.simulator.cost import CostError, Workload, cost
-from blindsight.simulator.fleet import Day, Fleet, Group, Identity, Spec, Watch, draw
+from blindsight.simulator.fleet import Day, Fleet, Group, Spec, Watch, draw
 from blindsight.simulator.fleet.groups import parse
 from blindsight.simulator.fleet.mqtt import Link, LinkError
-from blindsight.simulator.fleet.parcel import encrypt
 from blindsight.wire import manifest, topics
 from blindsight.wire.blocks import Mode, commitment
 
