@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from blindsight.app import sim_servers
+from blindsight.app import sim_capacity, sim_servers
 from blindsight.app.sim_options import CsvOption, HtmlOption, JsonOption
 from blindsight.hw import profiles
 from blindsight.simulator import report, scenario, validate
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     _run(group)
     _validate(group)
     sim_servers.register(group)
+    sim_capacity.register(group)
 
 
 def _cost(group: typer.Typer) -> None:
