@@ -224,8 +224,7 @@ class Demo:
                 open_pictures -= self._note(picture, name, kind, now, event)
         self._progress("pictures", len(self.report.pictures) - open_pictures, len(self.report.pictures))
 
-    @staticmethod
-    def _note(picture: Picture, name: str, kind: str, now: float, event: dict[str, Any]) -> int:
+    def _note(self, picture: Picture, name: str, kind: str, now: float, event: dict[str, Any]) -> int:
         """Writes an event down; 1 when it ends the picture's way."""
         if kind == "captured":
             picture.device, picture.image, picture.captured = name, event["image"], now

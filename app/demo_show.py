@@ -17,6 +17,7 @@ from rich.table import Table
 from blindsight.app import web
 from blindsight.app.demo import Demo, DemoError, Options, Report
 from blindsight.app.figure import strip
+from blindsight.app.options import JsonOption
 from blindsight.wire.blocks import Mode
 
 
@@ -25,9 +26,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command("demo")
     def demo(
-        model: Annotated[
-            str, typer.Option(help="zoo model (mnist, fashion, cifar), or M.bsm of one")
-        ] = "mnist",
+        model: Annotated[str, typer.Option(help="zoo name, M.bsm, or the folder of a split model")] = "mnist",
         images: Annotated[int, typer.Option(min=1, max=1000, help="how many test pictures")] = 20,
         ingest: Annotated[str, typer.Option(help="rlwe, rlwe-sk or aes")] = "rlwe",
         broker: Annotated[
@@ -52,7 +51,7 @@ def register(app: typer.Typer) -> None:
         web: Annotated[bool, typer.Option("--web", help="a page on this machine to try it by hand")] = False,
         port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0: a free one")] = 0,
         browse: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+        as_json: JsonOption = False,
     ) -> None:
         """Real firmware, a broker, two servers, real pictures: the whole mission on this machine."""
         Mode.named(ingest)
@@ -159,9 +158,10 @@ def _print(report: Report, options: Options, figure: Path | None) -> None:
     console.print(table)
     facts = report.to_json(options)
     latency = facts["latency_s"]
+    right = "" if facts["correct"] is None else f", {facts['correct']} are right"
     console.print(
-        f"{facts['answered']} of {facts['pictures']} answered, {facts['agree']} agree with the float network, "
-        f"{facts['correct']} are right. Latency p50 {latency['p50']} s, p95 {latency['p95']} s; "
+        f"{facts['answered']} of {facts['pictures']} answered, {facts['agree']} agree with the float network{right}. "
+        f"Latency p50 {latency['p50']} s, p95 {latency['p95']} s; "
         f"heap of a board at most {report.heap:,} bytes; {report.seconds['total']:.0f} s in all."
     )
     if figure is not None:

@@ -41,12 +41,10 @@ class _Watched(Demo):
         super().__init__(options, progress)
         self.published: dict[int, tuple[float, dict[str, Any]]] = {}
 
-        def note(picture: Picture, name: str, kind: str, now: float, event: dict[str, Any]) -> int:
-            if kind == "published":
-                self.published.setdefault(picture.number, (now, event))
-            return Demo._note(picture, name, kind, now, event)
-
-        setattr(self, "_note", note)  # noqa: B010 - a static method gives way to one that remembers
+    def _note(self, picture: Picture, name: str, kind: str, now: float, event: dict[str, Any]) -> int:
+        if kind == "published":
+            self.published.setdefault(picture.number, (now, event))
+        return super()._note(picture, name, kind, now, event)
 
 
 def run(plan: Scenario, hw: Path, progress: Progress | None = None, micropython: str = "") -> Ran:
