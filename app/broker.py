@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from blindsight.app.options import JsonOption, answer
 from blindsight.app.site import CLOUD_USER, Site, SiteError
 from blindsight.offline.cursor import write_durably
 from blindsight.wire import keys, topics
@@ -113,6 +114,7 @@ def register(app: typer.Typer) -> None:
         plugins: Annotated[Path, typer.Option(help="where Mosquitto 2.1 has its plugins")] = PLUGINS,
         cloud_user: Annotated[str, typer.Option(help="the cloud's user name")] = CLOUD_USER,
         plain: Annotated[bool, typer.Option(help="no TLS; loopback only")] = False,
+        as_json: JsonOption = False,
     ) -> None:
         """Write mosquitto.conf and acl.conf for the devices that are enrolled now; run it again after
         enrolling.
@@ -138,17 +140,20 @@ def register(app: typer.Typer) -> None:
             mosquitto_conf(out.resolve(), port, identity, tls, version, plugins)
         )
         (out / "acl.conf").write_text(mosquitto_acl(devices, cloud_user))
-        typer.echo(f"{out / 'mosquitto.conf'}: {len(devices)} devices. ", nl=False)
         if identity == "certificate":
             place.clients.renew_list()
-            typer.echo("Each client shows a certificate whose common name is its user name.")
+            then = "Each client shows a certificate whose common name is its user name."
         elif place.accounts:
             wanted = {u: p for u, p in place.accounts.items() if u == cloud_user or u in devices}
-            typer.echo(mosquitto_passwords(out / "passwords", wanted))
+            then = mosquitto_passwords(out / "passwords", wanted)
         else:
-            typer.echo(
-                f"Add users with `mosquitto_passwd {out / 'passwords'} USER`, one for {cloud_user} and one a device id."
-            )
+            then = f"Add users with `mosquitto_passwd {out / 'passwords'} USER`, one for {cloud_user} and one a device id."
+        conf = str(out / "mosquitto.conf")
+        answer(
+            as_json,
+            {"config": conf, "devices": devices, "identity": identity, "next": then},
+            f"{conf}: {len(devices)} devices. {then}",
+        )
 
     @group.command("run")
     def run(port: Annotated[int, typer.Option(help="port on loopback")] = 1883) -> None:

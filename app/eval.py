@@ -19,6 +19,7 @@ from blindsight.app import eval_membership
 from blindsight.app.images import load_images
 from blindsight.app.infer import infer, servers_files
 from blindsight.app.modelfile import find_model, pictures_of
+from blindsight.app.options import JsonOption, check_places
 from blindsight.nn import floatnet
 from blindsight.nn.ideal import run_values
 from blindsight.nn.model import Model
@@ -215,11 +216,12 @@ def register(app: typer.Typer) -> None:
         ] = None,
         batch: Annotated[int, typer.Option(help="inferences whose material is made together")] = MAX_BATCH,
         threads: Annotated[int, typer.Option(help="threads a server")] = 1,
-        as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+        as_json: JsonOption = False,
     ) -> None:
         """Secure run, fixed-point simulation and float network side by side: accuracy, error by layer, confusion."""
         if not 1 <= batch <= MAX_BATCH or threads < 1:
             raise EvalError(f"--batch is 1 to {MAX_BATCH} and --threads at least 1")
+        check_places(figure)
         x, y = load_images(images or pictures_of(model), count)
         report = accuracy(find_model(model), x, y, "lan", batch, threads)
         if figure is not None:

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from blindsight.app.options import JsonOption, check_places
+
 
 class MembershipError(Exception):
     """The evaluation cannot be made so; one line that names the fix."""
@@ -34,13 +36,14 @@ def register(group: typer.Typer) -> None:
         html: Annotated[
             Path | None, typer.Option("--html", help="one self-contained page", dir_okay=False)
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+        as_json: JsonOption = False,
     ) -> None:
         """White-box membership inference in the clear, and on everything each server sees; negative controls."""
         if full and quick:
             raise MembershipError("--full or --quick, not both")
         if jobs < 1:
             raise MembershipError("--jobs is at least 1")
+        check_places(html)
         report = _run(data, "full" if full else "quick" if quick else "default", jobs)
         if html is not None:
             from blindsight.evaluation.report import page

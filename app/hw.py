@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from blindsight.app import hw_board, hw_emulate, hw_update
+from blindsight.app.options import JsonOption
 from blindsight.hw import profiles
-
-JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 
 
 def register(app: typer.Typer) -> None:

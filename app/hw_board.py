@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from blindsight.app.options import JsonOption
 from blindsight.hw import profiles
 from blindsight.hw.inventory import Inventory
 from blindsight.hw.link import Link, LinkError
 from blindsight.hw.provision import ProvisionError
 
-JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 PortArgument = Annotated[str, typer.Argument(help="/dev/ttyACM0, COM3 or rfc2217://host:port")]
 InventoryOption = Annotated[Path, typer.Option(help="which board is which device", dir_okay=False)]
 

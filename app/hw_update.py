@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from blindsight.app.options import JsonOption, answer
 from blindsight.hw import profiles
 from blindsight.hw.link import Link
 
-JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 PortArgument = Annotated[str, typer.Argument(help="/dev/ttyACM0, COM3 or rfc2217://host:port")]
 
 
@@ -22,12 +21,17 @@ def add_to(group: typer.Typer) -> None:
     def update_key(
         secret: Annotated[Path, typer.Argument(help="file to make; keep it off every server and board")],
         public: Annotated[Path, typer.Argument(help="file to make; `provision --update-key` takes it")],
+        as_json: JsonOption = False,
     ) -> None:
         """Make the key pair that signs updates."""
         from blindsight.hw.update import new_key
 
         new_key(secret, public)
-        typer.echo(f"{secret}: signs; {public}: for `blindsight hw provision --update-key`")
+        answer(
+            as_json,
+            {"secret": str(secret), "public": str(public)},
+            f"{secret}: signs; {public}: for `blindsight hw provision --update-key`",
+        )
 
     @group.command("sign")
     def sign(
@@ -45,14 +49,12 @@ def add_to(group: typer.Typer) -> None:
         if not target:
             raise updates.UpdateError("say for which board: --board NAME that runs MicroPython, or --arch")
         out.write_bytes(updates.sign(key, counter, target))
-        if as_json:
-            typer.echo(
-                json.dumps(
-                    {"package": str(out), "arch": target, "counter": counter, "bytes": out.stat().st_size}
-                )
-            )
-            return
-        typer.echo(f"{out}: {out.stat().st_size:,} bytes for {target}, counter {counter}")
+        size = out.stat().st_size
+        answer(
+            as_json,
+            {"package": str(out), "arch": target, "counter": counter, "bytes": size},
+            f"{out}: {size:,} bytes for {target}, counter {counter}",
+        )
 
     @group.command("update")
     def update(
@@ -64,8 +66,9 @@ def add_to(group: typer.Typer) -> None:
         from blindsight.hw import update as updates
 
         manifest = updates.update(Link(port), updates.read_package(package))
-        if as_json:
-            typer.echo(json.dumps({"version": manifest["version"], "counter": manifest["counter"]}))
-            return
-        typer.echo(f"{port}: version {manifest['version']} is accepted and on trial at the next start")
-        typer.echo(f"next: blindsight hw monitor {port} --until healthy")
+        answer(
+            as_json,
+            {"version": manifest["version"], "counter": manifest["counter"]},
+            f"{port}: version {manifest['version']} is accepted and on trial at the next start\n"
+            f"next: blindsight hw monitor {port} --until healthy",
+        )

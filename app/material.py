@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from blindsight.app.options import JsonOption
 from blindsight.offline.store import Store, stored_pools
 from blindsight.wire.jobs import INGESTS
 
@@ -23,10 +24,9 @@ def register(app: typer.Typer) -> None:
     folder = Annotated[
         Path, typer.Argument(help="the server's material folder (`material` in its TOML file)")
     ]
-    as_json_option = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 
     @group.command("list")
-    def list_pools(path: folder, as_json: as_json_option = False) -> None:
+    def list_pools(path: folder, as_json: JsonOption = False) -> None:
         """Pools in a folder: slots left, cursor, bytes on disk. The server may run."""
         rows = stored_pools(path)
         if as_json:
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
         config: Annotated[Path, typer.Option(help="the cloud's TOML file")],
         slots: Annotated[int, typer.Option(help="fill every pool up to this many")] = 64,
         kind: Annotated[str, typer.Option(help="mask (lattice modes) or xor (aes)")] = "mask",
-        as_json: as_json_option = False,
+        as_json: JsonOption = False,
     ) -> None:
         """Fill the pools of a stopped cloud together with a running helper. A running cloud fills its own."""
         from blindsight.cloud.config import CloudConfig
@@ -65,7 +65,7 @@ def register(app: typer.Typer) -> None:
                 print(f"{pair} {model}: {left} slots")
 
     @group.command("purge")
-    def purge(path: folder, as_json: as_json_option = False) -> None:
+    def purge(path: folder, as_json: JsonOption = False) -> None:
         """Destroy all material in a folder. Stop the server first; purge the other server's too."""
         purged = {}
         for row in stored_pools(path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from blindsight.app.options import JsonOption
 from blindsight.service.secretfile import PASSPHRASE_FILE, read_passphrase, seal_file, unseal_file
 
 Files = Annotated[
@@ -22,20 +24,26 @@ def add_to(keys: typer.Typer) -> None:
     """Adds both commands to the group."""
 
     @keys.command("seal")
-    def seal(files: Files, passphrase_file: PassphraseOption = None) -> None:
+    def seal(files: Files, passphrase_file: PassphraseOption = None, as_json: JsonOption = False) -> None:
         """Seal secret files in place (Argon2id, XChaCha20-Poly1305; TLS keys as encrypted PKCS #8)."""
         passphrase = _passphrase(passphrase_file, confirm=True)
         for file in files:
             seal_file(file, passphrase)
-            typer.echo(f"{file}: sealed; services find the passphrase by {PASSPHRASE_FILE}=FILE")
+            if not as_json:
+                typer.echo(f"{file}: sealed; services find the passphrase by {PASSPHRASE_FILE}=FILE")
+        if as_json:
+            typer.echo(json.dumps({"sealed": list(map(str, files))}))
 
     @keys.command("unseal")
-    def unseal(files: Files, passphrase_file: PassphraseOption = None) -> None:
+    def unseal(files: Files, passphrase_file: PassphraseOption = None, as_json: JsonOption = False) -> None:
         """Undo `seal`."""
         passphrase = _passphrase(passphrase_file, confirm=False)
         for file in files:
             unseal_file(file, passphrase)
-            typer.echo(f"{file}: not sealed any more")
+            if not as_json:
+                typer.echo(f"{file}: not sealed any more")
+        if as_json:
+            typer.echo(json.dumps({"unsealed": list(map(str, files))}))
 
 
 def _passphrase(file: Path | None, confirm: bool) -> bytes:

@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from blindsight.app.images import load_images
+from blindsight.app.options import JsonOption
 from blindsight.client import Answer, Broker, Client, ClientError
 from blindsight.client.identity import load
 from blindsight.client.picture import load as load_picture
@@ -41,7 +42,7 @@ def register(app: typer.Typer) -> None:
         key: FileOption = None,
         timeout: Annotated[float, typer.Option(min=0.1, help="seconds to wait for each answer")] = 120,
         at_once: Annotated[int, typer.Option(min=1, max=64, help="pictures on their way together")] = 8,
-        as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+        as_json: JsonOption = False,
     ) -> None:
         """Encrypt pictures here, send them to the cloud's broker, print what they show."""
         who, own = load(identity)

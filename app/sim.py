@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blindsight.app import sim_capacity, sim_servers
+from blindsight.app.options import check_places
 from blindsight.app.sim_options import CsvOption, HtmlOption, JsonOption
 from blindsight.hw import profiles
 from blindsight.simulator import report, scenario, validate
@@ -72,6 +73,7 @@ def _run(group: typer.Typer) -> None:
         """One device with the real firmware against the real servers; its report in the board's time."""
         from blindsight.app import sim_run
 
+        check_places(html, csv)
         plan = scenario.load(name)
         console = Console(stderr=True)
         with console.status("starting") as status:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
-JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
+from blindsight.app.options import JsonOption
+
+__all__ = ["CsvOption", "HtmlOption", "JsonOption"]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="one self-contained page", dir_okay=False)]
 CsvOption = Annotated[Path | None, typer.Option("--csv", help="the rows as CSV", dir_okay=False)]

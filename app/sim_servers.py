@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from blindsight.app.options import check_places
 from blindsight.app.sim_options import CsvOption, HtmlOption, JsonOption
 from blindsight.simulator import report, scenario
 from blindsight.simulator.fleet import Fleet
@@ -79,6 +80,7 @@ def _fleet(group: typer.Typer) -> None:
         """Many devices at once against the real broker and servers: real ciphertexts, a seeded day, faults."""
         from blindsight.app import sim_fleet
 
+        check_places(html, csv)
         base = scenario.load(name).fleet if name else Fleet().override(firmware=1)
         fleet = base.override(
             devices=devices, each=each, seconds=seconds, hours=hours, model=model, ingest=ingest, firmware=firmware,
@@ -180,6 +182,7 @@ def _knee(group: typer.Typer) -> None:
         """Offers the servers more and more pictures a second until they no longer keep up."""
         from blindsight.app import sim_measure
 
+        check_places(html, csv)
         rates = rate or [0.5, 1, 2, 4, 6, 8, 12, 16, 24, 32, 48]
         if not all(0 < r <= 1000 for r in rates):
             raise typer.BadParameter("rates are above 0 and up to 1000", param_hint="--rate")
@@ -228,6 +231,7 @@ def _measure(group: typer.Typer) -> None:
         """What a picture costs the servers of this machine: the numbers `sim capacity` plans with."""
         from blindsight.app import sim_measure
 
+        check_places(out)
         with Console(stderr=True).status("starting") as status:
             got = sim_measure.measure(model, ingest, pictures, status.update)
         if out is not None:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from blindsight.app.modelfile import CLOUD, HELPER, OWNER, find_model
+from blindsight.app.options import JsonOption
 from blindsight.nn.model import Model
 from blindsight.nn.plan import PlanError
 from blindsight.nn.shares import conceal, split
@@ -63,7 +64,7 @@ def register(app: typer.Typer) -> None:
     def command(
         model: Annotated[str, typer.Argument(help="zoo name or M.bsm")],
         out: Annotated[Path, typer.Option(help="a new folder for the shares")],
-        as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+        as_json: JsonOption = False,
     ) -> None:
         """Split a model's weights into two shares, so that neither server can read it."""
         try:

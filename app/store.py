@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
+from blindsight.app.options import JsonOption
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.store import Pictures
 from blindsight.service.config import load
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="the cloud's TOML file")]
-JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 
 
 def register(app: typer.Typer) -> None:
