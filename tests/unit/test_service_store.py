@@ -21,6 +21,7 @@ from blindsight.helper.config import Limits
 from blindsight.helper.keys import Keys
 from blindsight.helper.store import Store, heads
 from blindsight.service.database import Place, StoreFault
+from blindsight.service.postgres import check_address
 from blindsight.wire import keys
 from blindsight.wire.blocks import Layout, Mode
 from blindsight.wire.jobs import Code, Refused
@@ -264,6 +265,38 @@ def test_old_ids_go(path: Place) -> None:
     assert pictures.counts() == {"answered": 1} and pictures.get("cam", b"2" * 16) is not None
     jobs.close()
     pictures.close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:se%cret@db.example/bs",
+        "postgresql://u:se cret@db.example/bs",
+        "postgresql://u:secret@[::1/bs",
+        "postgresql://u:secret@db.example/bs",
+        "postgresql://u:secret@127.0.0.1,db.example/bs?sslmode=require",
+        "postgresql:///bs?password=secret&hostaddr=192.0.2.1",
+        "postgresql:///bs?password=secret&service=far",
+        "mysql://u:secret@db.example/bs",
+    ],
+)
+def test_an_address_that_is_no_good_is_not_repeated(address: str) -> None:
+    """Far servers only with TLS that checks the name; and no password in an error."""
+    with pytest.raises(StoreFault) as error:
+        check_address(address)
+    for word in ("secret", "se%cret", "se cret"):
+        assert word not in str(error.value)
+    assert error.value.__suppress_context__ or error.value.__context__ is None
+
+
+def test_a_far_server_in_the_environment_needs_tls_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = "postgresql://u@db.example/bs?sslmode=verify-full"
+    assert check_address(good) == good and check_address("postgresql:///bs") == "postgresql:///bs"
+    for name, value in (("PGHOST", "db.example"), ("PGHOSTADDR", "192.0.2.1"), ("PGSERVICE", "far")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with pytest.raises(StoreFault):
+                check_address("postgresql:///bs")
 
 
 def test_a_server_that_restarts_is_found_again() -> None:

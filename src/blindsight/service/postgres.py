@@ -35,9 +35,16 @@ def check_address(address: str) -> str:
     if psycopg is None:
         raise StoreFault("a postgresql:// store needs the driver: pip install 'blindsight[postgres]'")
     try:
-        said = conninfo_to_dict(address)
-    except psycopg.Error as error:
-        raise StoreFault(f"the store's address cannot be read: {error}") from None
+        said = _environment() | conninfo_to_dict(address)
+    except psycopg.Error:  # whose message repeats what it could not read, perhaps the password
+        raise StoreFault(
+            "the store's address cannot be read: postgresql://USER:PASSWORD@HOST/DATABASE, with %XX for what is "
+            "special in a name or password"
+        ) from None
+    if "service" in said:
+        raise StoreFault(
+            "the store's address is written out here, not in a service file (service, PGSERVICE)"
+        )
     hosts = [*str(said.get("host", "")).split(","), *str(said.get("hostaddr", "")).split(",")]
     far = [h for h in hosts if h not in HERE and not h.startswith("/")]
     if far and said.get("sslmode") != "verify-full":
@@ -45,6 +52,12 @@ def check_address(address: str) -> str:
             f"the store on {far[0]} is reached over TLS only: add ?sslmode=verify-full&sslrootcert=FILE"
         )
     return address
+
+
+def _environment() -> dict[str, str]:
+    """What the driver takes from PGHOST and the like where the address does not say it."""
+    found = psycopg.pq.Conninfo.get_defaults()
+    return {o.keyword.decode(): o.val.decode() for o in found if o.val is not None}
 
 
 class PostgresDatabase:
