@@ -55,6 +55,12 @@ def test_more_than_eight_bits_are_not_packed() -> None:
         compact.pack(np.array([[256, 1]], np.int16))
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3, 0), (3, 2, 0)])
+def test_damaged_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(PlanError, match="compile the model again"):
+        compact.unpack(np.zeros(shape, np.int8), np.zeros(shape[:1], np.uint8))
+
+
 def test_a_file_takes_a_byte_a_weight(made: Compiled, tmp_path: Path) -> None:
     made.save(tmp_path / "m.bsm")
     size = (tmp_path / "m.bsm").stat().st_size

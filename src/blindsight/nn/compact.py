@@ -49,7 +49,8 @@ def pack(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def unpack(mantissa: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """The integer weights int16 of `pack`; PlanError where the two arrays do not belong together."""
-    if mantissa.dtype != np.int8 or shift.dtype != np.uint8 or shift.shape != mantissa.shape[:1]:
+    paired = mantissa.ndim > 0 and mantissa.size > 0 and shift.shape == mantissa.shape[:1]
+    if mantissa.dtype != np.int8 or shift.dtype != np.uint8 or not paired:
         raise PlanError("compact weights without a shift for each channel: compile the model again")
     if shift.max(initial=0) > MAX_SHIFT or mantissa.min(initial=0) < -MANTISSA:
         raise PlanError("compact weights out of range: compile the model again")
