@@ -3,8 +3,8 @@
 Holds RLWE secrets. Adversary: the cloud, semi-honest, with any set of devices; it sees ciphertexts under keys it does
 not have (IND-CPA under ring-LWE, N = 1024, log q = 26, ternary secrets; Lyubashevsky, Peikert, Regev, Eurocrypt 2013).
 The helper itself sees only c1 and c0 + R: exactly uniform pixels. Each device has its own key pair, expanded from the
-helper's master secret; `b` is made once under its public `a` and never again, so a key is created once and stored or
-recreated from the same seed to the same bytes.
+random root of its epoch (`helper.keys`); `b` is made once under its public `a` and never again, so a key is created
+once and stored or recreated from the same seed to the same bytes.
 
 Constant time: sampling and transform are the C core's; numpy's adds and remainders do not branch on values. What runs
 on the helper alone is not observable by the adversary above except in time.
