@@ -14,8 +14,6 @@ from blindsight.client.answer import Answer
 from blindsight.client.identity import Identity
 from blindsight.wire.keys import check_device
 
-SUPPORT = "https://example.org/blindsight"  # placeholder, as the reporting address of SECURITY.md
-
 
 def base(device: str) -> str:
     """Everything of a device on the owner's broker."""

@@ -104,14 +104,6 @@ def run_shares(
     return shares[plan.ops[-1].out]
 
 
-@dataclass
-class Observed:
-    """What `run_values` saw of one tensor: its extremes over the batch (int, at the tensor's scale)."""
-
-    low: int
-    high: int
-
-
 def run_values(
     plan: Plan,
     ints: Ints,
