@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nacl.exceptions
@@ -23,7 +24,7 @@ from blindsight.he.secret.ingest import SecretKey, public_key
 from blindsight.helper.store import open_store
 from blindsight.offline.cursor import write_durably
 from blindsight.service.database import Place, Row, Transaction
-from blindsight.service.secretfile import SecretError, read_secret
+from blindsight.service.secretfile import SecretError, as_kept, read_secret
 from blindsight.wire import keys
 from blindsight.wire.blocks import Mode
 
@@ -38,7 +39,7 @@ class Provision:
 
     device: str
     epoch: int
-    secret: bytes
+    secret: bytes = field(repr=False)
     public_key: bytes
 
 
@@ -47,11 +48,11 @@ class DeviceKeys:
     """The helper's half of one device's keys in one epoch."""
 
     device: str
-    manifest_key: bytes
-    aes_key: bytes
-    result_base: bytes
-    rlwe_seed: bytes
-    shared_seed: bytes
+    manifest_key: bytes = field(repr=False)
+    aes_key: bytes = field(repr=False)
+    result_base: bytes = field(repr=False)
+    rlwe_seed: bytes = field(repr=False)
+    shared_seed: bytes = field(repr=False)
 
     def secret_key(self, mode: Mode) -> SecretKey:
         """The RLWE secret of a lattice mode."""
@@ -181,7 +182,7 @@ class Keys:
         return out
 
     def change_master(self) -> int:
-        """Draws a new master, stores every root under it, and replaces the file; returns how many roots.
+        """Draws a new master, stores every root under it, and replaces the file, sealed if it was; returns how many roots.
 
         A running helper reads the file anew. Killed at any point, one of the two files opens the roots.
         """
@@ -190,7 +191,7 @@ class Keys:
         with self._db.transaction("register") as db:
             self._settle(db)
             rows = db.execute("SELECT * FROM roots").fetchall()
-            write_durably(_next(self._file), fresh)
+            write_durably(_next(self._file), as_kept(self._file, fresh))
             for row in rows:
                 where = (row["device"], row["epoch"])
                 sealed = _seal(fresh, *where, self._open(row))
@@ -231,14 +232,19 @@ class Keys:
         return self._open(row)
 
     def _open(self, row: Row) -> bytes:
-        files = [] if self._file is None else [self._file, _next(self._file)]
-        masters = [self._master, *(read_master(f) for f in files if f.exists())]
-        for master in masters:
+        for master in self._masters():
             with contextlib.suppress(nacl.exceptions.CryptoError):
                 root = _unseal(master, row)
                 self._master = master
                 return root
         raise KeyFault(f"the master secret does not open the keys of {row['device']}: it is another site's")
+
+    def _masters(self) -> Iterator[bytes]:
+        """The master at hand; where that does not open, what the files hold by now (a sealed one takes a second)."""
+        yield self._master
+        for file in () if self._file is None else (self._file, _next(self._file)):
+            if file.exists():
+                yield read_master(file)
 
     def _rlwe_seed(
         self, root: bytes, device: str, epoch: int, fleet: bool, db: Transaction | None = None

@@ -23,7 +23,7 @@ from blindsight.helper.keys import KeyFault, Keys, new_master, read_master
 from blindsight.helper.plans import Plans
 from blindsight.nn.model import plan_path
 from blindsight.nn.plan import PlanError
-from blindsight.service import logs
+from blindsight.service import logs, secretfile
 from blindsight.service.config import ConfigError, load
 from blindsight.service.metrics import Metrics
 from blindsight.wire import WireError, keys
@@ -248,6 +248,37 @@ def test_a_new_master_opens_the_same_keys(tmp_path: Path, monkeypatch: pytest.Mo
         assert Keys(read_master(file), tmp_path / "helper.db", file).current("cam") == provision
         fresh.close()
     running.close()
+    register.close()
+
+
+def test_a_sealed_master_is_opened_once_and_stays_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening takes Argon2id and 256 MiB: not for every picture. A change of the master leaves no plain file behind."""
+    file, passphrase = tmp_path / "master.key", tmp_path / "passphrase"
+    passphrase.write_text("correct horse\n")
+    passphrase.chmod(0o600)
+    monkeypatch.setenv(secretfile.PASSPHRASE_FILE, str(passphrase))
+    new_master(file)
+    old = read_master(file)
+    secretfile.seal_file(file, b"correct horse")
+    register = Keys(read_master(file), tmp_path / "helper.db", file)
+    provision = register.provision("cam")
+    with monkeypatch.context() as patch:
+        patch.delenv(secretfile.PASSPHRASE_FILE)
+        assert register.current("cam") == provision
+    assert register.change_master() == 1
+    assert secretfile.is_sealed(file.read_bytes()) and read_master(file) != old
+    assert Keys(read_master(file), tmp_path / "helper.db", file).current("cam") == provision
+    register.close()
+
+
+def test_no_key_shows_in_a_printed_object(register: Keys) -> None:
+    provision = register.provision("cam")
+    (found,) = register.find("cam", Mode.AES, keys.key_id_epoch("cam", 0))
+    secrets = (provision.secret, found.manifest_key, found.aes_key, found.result_base, found.rlwe_seed)
+    for secret in (*secrets, found.shared_seed):
+        assert repr(secret) not in repr(provision) + repr(found)
     register.close()
 
 

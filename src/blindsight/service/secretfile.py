@@ -141,6 +141,13 @@ def seal_file(path: Path, passphrase: bytes) -> None:
         write_durably(path, seal(data, passphrase))
 
 
+def as_kept(path: Path, data: bytes) -> bytes:
+    """`data` in the form that a secret file has its contents in: sealed under the same passphrase where it is sealed."""
+    with path.open("rb") as file:
+        sealed = is_sealed(file.read(len(MAGIC)))
+    return seal(data, given_passphrase(str(path))) if sealed else data
+
+
 def unseal_file(path: Path, passphrase: bytes) -> None:
     """The reverse of `seal_file`."""
     require_private(path)
