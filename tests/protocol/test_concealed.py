@@ -10,11 +10,11 @@ from blindsight.channel import memory_pair
 from blindsight.he.ring import answer_bytes
 from blindsight.he.secret.linear import LayerKey
 from blindsight.nn.concealed import ConcealedSide, admit, online_wide, share_error
-from blindsight.nn.cut import Conv
 from blindsight.nn.linear import online
 from blindsight.nn.ops import Conv2d, Input, Linear, Output, Relu, Reshape
 from blindsight.nn.plan import Plan, PlanError, Reveal
 from blindsight.nn.planner import layers
+from blindsight.nn.tiles import Conv
 from blindsight.params import CONCEALED
 
 

@@ -11,7 +11,6 @@ from blindsight.cloud.own_key import concealed_side as cloud_side
 from blindsight.helper.linear import concealed_side as helper_side
 from blindsight.models import zoo
 from blindsight.nn.concealed import admit, share_error
-from blindsight.nn.cut import Conv
 from blindsight.nn.ideal import run_values
 from blindsight.nn.linear import error_bound
 from blindsight.nn.model import Model
@@ -19,6 +18,7 @@ from blindsight.nn.network import Network
 from blindsight.nn.plan import PlanError, Reveal
 from blindsight.nn.planner import layers
 from blindsight.nn.shares import ModelShare, conceal, split
+from blindsight.nn.tiles import Conv
 from blindsight.offline.make import layout, make_batch
 from blindsight.offline.slot import Tape
 from blindsight.ot.generate import Generator

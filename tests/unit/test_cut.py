@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from blindsight.nn.cut import Block, Conv, Cut, axes
+from blindsight.nn.cut import Block, Cut
 from blindsight.nn.ops import Conv2d, Linear, Relu
 from blindsight.nn.planner import Costs, choose
+from blindsight.nn.tiles import Conv, axes
 from blindsight.params import CONCEALED, LOGITS, RingParams
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from blindsight.he.error import answer_error
-from blindsight.nn.cut import Conv, Cut, axes
+from blindsight.nn.cut import Cut
 from blindsight.nn.linear import error_bound, worst_error
 from blindsight.nn.ops import Conv2d, Input, Output, Reshape
 from blindsight.nn.plan import Plan, Reveal
 from blindsight.nn.planner import Costs, choose, explain, price
+from blindsight.nn.tiles import Conv, axes
 from blindsight.params import CONCEALED, LINEAR, LOGITS
 
 PAD1 = (1, 1, 1, 1)

@@ -29,11 +29,11 @@ import numpy as np
 from blindsight.channel import Channel
 from blindsight.fixed.rng import Rng
 from blindsight.he.error import TAIL, pair_error
-from blindsight.nn.cut import Conv
 from blindsight.nn.linear import CloudSide, HelperSide, MakeKey, online
 from blindsight.nn.ops import Add, Concat, PlanError, ReducedOp, SumPool, WeightedOp
 from blindsight.nn.plan import Plan
 from blindsight.nn.planner import Costs, choose
+from blindsight.nn.tiles import Conv
 from blindsight.params import CONCEALED
 
 BATCHES = (1, 2, 4, 8, 16)  # whose cuts stand for all

@@ -32,10 +32,11 @@ from blindsight.fixed.rng import Rng, SystemRng
 from blindsight.he.error import answer_error
 from blindsight.he.linear import MAX_BATCH, Evaluator, Scattered, Weights
 from blindsight.he.ring import SEED_BYTES, answer_bytes, encryption_bytes, polynomial_bytes
-from blindsight.nn.cut import Block, Conv, Cut
+from blindsight.nn.cut import Block, Cut
 from blindsight.nn.ops import Conv2d, WeightedOp
 from blindsight.nn.plan import Plan
 from blindsight.nn.planner import Costs, Layer, choose, layers
+from blindsight.nn.tiles import Conv
 from blindsight.params import LINEAR, RingParams
 
 DIGEST_BYTES = 16

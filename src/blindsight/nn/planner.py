@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from blindsight.nn.cut import MAX_USES, Block, Conv, Cut, Tiles, axes, slot_size
+from blindsight.nn.cut import MAX_USES, Block, Cut
 from blindsight.nn.ops import Add, Concat, Op, Permute, PlanError, Reshape, Slice, SumPool, WeightedOp
 from blindsight.nn.plan import Plan, load_plan
+from blindsight.nn.tiles import Conv, Tiles, axes, slot_size
 from blindsight.params import CONCEALED, LINEAR, LOGITS, RingParams
 
 PASS_POLYNOMIALS = 4096  # encrypted inputs at the cloud at once
