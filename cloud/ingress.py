@@ -44,9 +44,7 @@ class Ingress:
         self._acked: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.due = threading.Event()  # set by whoever made an answer due
         self._stop, self._scrub_due = threading.Event(), threading.Event()
-        self.link = BrokerLink(
-            config.broker, config.shards, self._arrivals.put, self._broker_has, metrics, log
-        )
+        self.link = BrokerLink(config.broker, config.shards, self._arrived, self._broker_has, metrics, log)
         self._threads = [
             threading.Thread(target=run, name=name, daemon=True)
             for name, run in (("writer", self._write), ("outbox", self._publish))
@@ -68,6 +66,13 @@ class Ingress:
         self.link.stop()
 
     # --- in
+
+    def _arrived(self, arrival: Arrival) -> None:
+        """In the connection's thread, which waits here while the queue is full, but not for a writer that has ended."""
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._arrivals.put(arrival, timeout=POLL_S)
+                return
 
     def _write(self) -> None:
         pictures = Pictures(self._config.database)

@@ -1,6 +1,7 @@
 """Back-pressure, quarantine, retention: what the cloud does when there is too much, and what it leaves behind."""
 
 import dataclasses
+import queue
 import sys
 import threading
 import time
@@ -133,6 +134,31 @@ def test_a_full_disk_is_noticed_before_it_is_full(ingress: Any, tmp_path: Path) 
     made._config = dataclasses.replace(made._config, limits=Limits(disk_free_bytes=1 << 60))
     assert made._pressure(pictures) == "disk"
     pictures.close()
+
+
+def test_a_flood_does_not_hold_up_the_stop(ingress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection's thread waits for room in a full queue; once the writer has ended there never is any."""
+    _, made = ingress
+    made._arrivals = queue.Queue(4)
+    for call in ("start", "stop"):
+        monkeypatch.setattr(made.link, call, lambda: None)
+    flooding = threading.Event()
+    flooding.set()
+
+    def flood() -> None:
+        while flooding.is_set():
+            made._arrived(Message("no topic of ours", b""))
+
+    thread = threading.Thread(target=flood, daemon=True)
+    made.start()
+    thread.start()
+    time.sleep(0.5)
+    started = time.monotonic()
+    made.stop()
+    assert time.monotonic() - started < 15
+    flooding.clear()
+    thread.join(15)
+    assert not thread.is_alive()
 
 
 def test_a_flood_of_refusals_fills_counters_and_not_the_log() -> None:
