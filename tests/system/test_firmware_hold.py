@@ -1,10 +1,8 @@
 """The queue of encrypted pictures on flash: bounded, in order, whole after a power cut at any step, no pixel in it."""
 
 import json
-import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import firmware_lab as lab
 
+from blindsight.app.children import free_port
+
 KILLER = Path(__file__).parent / "firmware_scripts" / "killer.py"
-
-
-@pytest.fixture(autouse=True)
-def _reap() -> Iterator[None]:
-    yield
-    lab.Device.reap()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return int(s.getsockname()[1])
+FULL_FLASH = KILLER.with_name("full_flash.py")
 
 
 class Bench:
@@ -130,6 +120,49 @@ def test_the_queue_is_bounded(tmp_path: Path, drop: str) -> None:
     bench.broker.close()
     answered = sorted(e["frame"] for e in again.of("result"))
     assert answered == (kept if drop == "oldest" else list(range(12)))
+
+
+def on_flash(bench: Bench, kib: int = 0, fails: int = 0, errno: int = 0) -> lab.Device:
+    """The device on a flash of so many KiB, on which one opening fails."""
+    args = (str(lab.APP), str(kib), str(fails), str(errno))
+    return lab.Device(bench.provision.path, heap="512k", main=FULL_FLASH, args=args)
+
+
+@pytest.mark.parametrize(
+    ("errno", "fails", "given_up"), [(28, 2, 1), (5, 1, 0)], ids=["flash full", "other error"]
+)
+def test_a_picture_that_cannot_be_kept(tmp_path: Path, errno: int, fails: int, given_up: int) -> None:
+    """On a full flash the oldest makes room, though it is the one being sent; for another error none does. Either way
+    the rest is sent and the device ends.
+    """
+    bench = Bench(tmp_path, 7, interval_s=0.3)
+    first = bench.offline(4).of("captured")[0]["image"]
+    bench.servers.reply = lambda image, kind: not given_up or image != first
+    bench.connect()
+    device = on_flash(bench, fails=fails, errno=errno)
+    assert device.wait(60) == 0, device.stderr
+    bench.broker.close()
+    assert [e["image"] for e in device.of("dropped")] == [first] * given_up
+    assert len(device.of("skipped")) == 1 and len(device.of("connected")) == 1
+    assert sorted(e["frame"] for e in device.of("result")) == list(range(given_up, 7))
+    assert bench.held == []
+
+
+@pytest.mark.parametrize("drop", ["oldest", "newest"])
+def test_a_flash_smaller_than_the_hold(tmp_path: Path, drop: str) -> None:
+    """Room is left for receipts, so that what was kept is sent when the broker is back."""
+    bench = Bench(tmp_path, 14, hold_kib=1024, hold_drop=drop)
+    device = on_flash(bench, kib=60)
+    device.wait_for("captured", 14 if drop == "oldest" else 5)
+    device.wait_for("offline", len(device.of("offline")) + 6)
+    device.kill()
+    held = len(bench.held)
+    assert 5 <= held <= 7 and not device.of("skipped")
+    bench.connect()
+    again = on_flash(bench, kib=60)
+    assert again.wait(60) == 0, again.stderr
+    bench.broker.close()
+    assert len(again.of("result")) == (held if drop == "oldest" else 14)
 
 
 def test_a_hold_too_small_for_a_picture_is_refused(tmp_path: Path) -> None:

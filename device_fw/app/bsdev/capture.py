@@ -85,13 +85,16 @@ class Capture:
             pic.due = time.ticks_ms()
             event("captured", image=image, frame=frame)
             return
-        for gone in self.hold.add(image, frame, seed, self.sender, fill):
-            pic = store.pictures.get(gone)
-            if pic:
-                store.drop(pic)
-            event("dropped", image=gone, reason="hold_kib is full")
+        self.hold.add(image, frame, seed, self.sender, fill, self._gave_way)
         store.frames += 1
         event("captured", image=image, frame=frame, held=self.hold.count)
+
+    def _gave_way(self, image):
+        """A held picture made room; it may be the one that is being sent."""
+        pic = self.store.pictures.get(image)
+        if pic:
+            self.store.drop(pic)
+        event("dropped", image=image, reason="no room in hold_kib or on the flash")
 
     def _read(self, buf, offset):
         self.feed()
@@ -110,7 +113,6 @@ class Capture:
         except OSError as e:  # no radio, no frame, no room: the next interval tries again
             self._next_capture = after(max(self.interval, 5))
             event("skipped", reason=str(e))
-            return
 
     def _send(self, pic):
         start = time.ticks_ms()

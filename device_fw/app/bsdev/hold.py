@@ -22,10 +22,12 @@ from bsdev.store import Picture
 
 MAGIC = b"BSQ1"
 MOST = 128  # files: a directory listing has to fit the heap
+SPARE = 32768  # bytes of flash left for records and manifests: without them no receipt could be kept
+FULL = 28  # ENOSPC, which not every port's errno names
 
 
 class _Writer:
-    """What Sender._manifest writes to."""
+    """What Sender.make_manifest writes to."""
 
     def __init__(self, f):
         self.f = f
@@ -147,35 +149,37 @@ class Hold:
         return blocks + 64 * layout.blocks + 768
 
     def _full(self, need):
-        return self.count >= MOST or self.size + need > self.limit
+        if self.count >= MOST or self.size + need > self.limit:
+            return True
+        flash = os.statvfs(self._dir)
+        return flash[1] * flash[4] < need + SPARE
 
     def room(self, layout):
         """May a picture be taken?"""
-        return self.drop == "oldest" or not self._full(self.need(layout))
+        return self.drop == "oldest" or not self.count or not self._full(self.need(layout))
 
-    def add(self, image, frame, seed, sender, fill):
-        """Encrypt and keep a picture: fill(write) gives its pixels. Returns the ids that gave way."""
-        gone = []
-        while self._full(self.need(sender.layout)) and self.count:
-            gone.append(self._drop_first())
+    def add(self, image, frame, seed, sender, fill, gone):
+        """Encrypt and keep a picture: fill(write) gives its pixels; gone(id) hears of each that gave way, whether
+        or not this one could be kept (OSError)."""
+        while self.count and self._full(self.need(sender.layout)):
+            gone(self._drop_first())
         name = self._dir + "/%08x-%s.q" % (frame, image)
         pic = Picture(image, frame, seed, None)
         try:
             with open(name + ".new", "wb") as f:
                 self._write(f, pic, sender, fill)
             os.rename(name + ".new", name)
-        except OSError:
+        except OSError as e:
             try:
                 os.remove(name + ".new")
             except OSError:
                 pass  # was not even begun
-            if self.drop == "oldest" and self.count:  # the flash itself may be full
-                self._drop_first()
+            if e.errno == FULL and self.drop == "oldest" and self.count:
+                gone(self._drop_first())
             raise
         self.count += 1
         self.size += os.stat(name)[6]
         self.frames = max(self.frames, frame + 1)
-        return gone
 
     def _write(self, f, pic, sender, fill):
         salt = sender.stream_salt(pic.seed, SALT)

@@ -150,7 +150,7 @@ class Store:
         if hold.count:
             first = hold.head()
             if first.id in self.pictures:
-                hold.release(first)
+                self._release(first)
 
     def admit(self):
         """The first held picture becomes one that waits for its receipt."""

@@ -164,7 +164,7 @@ def install() -> None:
     labels.load = _load_config
     store.write_atomic = _write_atomic
     store.os = types.SimpleNamespace(
-        stat=os.stat, remove=os.remove, mkdir=os.mkdir, listdir=os.listdir, rename=_rename
+        stat=os.stat, remove=os.remove, mkdir=os.mkdir, listdir=os.listdir, rename=_rename, statvfs=os.statvfs
     )
     hold.os = store.os
     mqtt.socket = types.SimpleNamespace(

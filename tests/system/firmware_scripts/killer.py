@@ -40,7 +40,7 @@ class File:
 
 
 class Os:
-    stat, mkdir, listdir = os.stat, os.mkdir, os.listdir
+    stat, statvfs, mkdir, listdir = os.stat, os.statvfs, os.mkdir, os.listdir
 
     @staticmethod
     def rename(a, b):
