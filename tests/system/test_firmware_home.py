@@ -141,6 +141,22 @@ def test_settings_that_would_tell_the_cloud_are_refused(
     assert bench.cloud.heard == []
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"every_s": "soon"}, "home.every_s is a number from 0 to 432000"),
+        ({"every_s": 1e9}, "home.every_s is a number from 0 to 432000"),
+        ({"energy_mj": [1]}, "home.energy_mj is a number"),
+        ({"broker": {"host": "10.0.0.2", "port": "1883"}}, "home.broker needs host and port"),
+        ({"broker": {"host": 7, "port": 1883}}, "home.broker needs host and port"),
+    ],
+)
+def test_settings_of_the_wrong_kind(bench: Bench, change: dict[str, Any], message: str) -> None:
+    device = bench.run(change)
+    assert device.process.returncode == 2
+    assert message in device.stderr and device.stderr.count("\n") == 1
+
+
 def test_one_host_is_one_broker_whatever_the_port(bench: Bench) -> None:
     bench.provision.config["broker"]["host"] = "broker.example"
     device = bench.run({"result": True, "broker": {"host": "Broker.Example.", "port": 1}})

@@ -53,7 +53,8 @@ def _number(values, name, low, high):
 
 
 def _broker(cfg, broker, name):
-    if not isinstance(broker, dict) or not broker.get("host") or not 0 < broker.get("port", 0) < 65536:
+    port = broker.get("port") if isinstance(broker, dict) and isinstance(broker.get("host"), str) else None
+    if not isinstance(port, int) or not broker["host"] or not 0 < port < 65536:
         raise ConfigError("config.json: " + name + " needs host and port")
     if broker.get("tls") and not broker.get("ca"):
         raise ConfigError("config.json: " + name + ".tls needs " + name + ".ca, the file of the authority to trust")
@@ -94,7 +95,9 @@ def _home(cfg):
             "config.json: home.result needs home.broker, one that you run: the cloud's would learn the answers"
         )
     if home:
-        home["every_s"] = max(10, home.get("every_s", 60))
+        numbers = {"home.every_s": home.get("every_s", 60), "home.energy_mj": home.get("energy_mj", 0)}
+        home["every_s"] = max(10, _number(numbers, "home.every_s", 0, 432000))  # the range of ticks_ms
+        _number(numbers, "home.energy_mj", 0, 1 << 30)
 
 
 def load(directory):
