@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serial.tools import list_ports  # type: ignore[import-untyped]
+from blindsight.hw.probe import pyserial
 
 VENDORS = {  # USB vendor ids of boards and of serial adapters on them (usb.ids)
     0x303A: "Espressif, USB of the chip itself", 0x10C4: "Silicon Labs CP210x adapter", 0x1A86: "WCH CH340 adapter",
@@ -82,6 +82,9 @@ def port_row(device: str, vendor: int | None, description: str) -> dict[str, Any
 
 def doctor() -> dict[str, Any]:
     """`ports`, `tools` (rows with `fix`, empty when all is well), `advice` (lines), `ok` (a port that can be used)."""
+    pyserial()
+    from serial.tools import list_ports  # type: ignore[import-untyped]
+
     found = [p for p in list_ports.comports() if p.vid is not None]
     ports = [port_row(p.device, p.vid, p.description) for p in sorted(found, key=lambda p: p.device)]
     tools = [_tool(t) for t in TOOLS]

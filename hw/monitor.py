@@ -7,8 +7,6 @@ import time
 from collections.abc import Generator
 from typing import Any
 
-import serial  # type: ignore[import-untyped]
-
 from blindsight.hw.link import LinkError
 from blindsight.hw.probe import missing, open_line
 
@@ -24,7 +22,7 @@ def events(
     gone = f"{name}: the board went away: plug it in again and run the same command; it keeps pictures not yet sent"
     try:
         line = open_line(name)
-    except (OSError, serial.SerialException, ValueError):
+    except (OSError, ValueError):
         raise LinkError(missing(name)) from None
     with line:
         end = time.monotonic() + seconds if seconds is not None else None
@@ -43,7 +41,7 @@ def events(
                 *lines, pending = (pending + data).split(b"\n")
                 for raw in lines:
                     yield _parsed(raw.decode("utf-8", "replace").strip())
-        except (OSError, serial.SerialException):
+        except OSError:
             raise LinkError(gone) from None
 
 

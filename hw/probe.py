@@ -7,10 +7,21 @@ import time
 import warnings
 from typing import Any
 
-import serial  # type: ignore[import-untyped]
-
 PROMPT = b"raw REPL"
 LOADER = (b"invalid header", b"waiting for download", b"ets Jun", b"ESP-ROM:", b"flash read err")
+
+
+class NoSerialError(Exception):
+    """pyserial is not there; one line that names the fix."""
+
+
+def pyserial() -> Any:
+    """The package `serial`, imported when a line is wanted: `hw list` or `hw energy` work without it."""
+    try:
+        import serial  # type: ignore[import-untyped]
+    except ImportError:
+        raise NoSerialError("pyserial is not installed: pip install 'blindsight[boards]'") from None
+    return serial
 
 
 def missing(port: str) -> str:
@@ -22,7 +33,8 @@ def missing(port: str) -> str:
 
 
 def open_line(port: str) -> Any:
-    """The port, opened for this program alone; OSError or ValueError when it cannot be."""
+    """The port, opened for this program alone; OSError (pyserial's errors are such) or ValueError when it cannot be."""
+    serial = pyserial()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # pyserial 3.5's own, in its rfc2217 client
         line = serial.serial_for_url(
@@ -41,7 +53,7 @@ def probe(port: str, seconds: float = 15) -> str:
     """Empty when MicroPython's raw prompt answers, else what to do. Stops what runs there, as mpremote does."""
     try:
         line = open_line(port)
-    except (OSError, serial.SerialException, ValueError):
+    except (OSError, ValueError):
         return missing(port)
     seen, end, asked = b"", time.monotonic() + seconds, 0.0
     try:
@@ -55,7 +67,7 @@ def probe(port: str, seconds: float = 15) -> str:
                     return ""
                 if seen.count(b"invalid header") > 1:
                     break
-    except (OSError, serial.SerialException):
+    except OSError:
         return f"{port}: the board went away: plug it in again, run the same command"
     if any(word in seen for word in LOADER):
         return (

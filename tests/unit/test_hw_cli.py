@@ -1,6 +1,8 @@
 """`blindsight hw`: one JSON object or one line of error, for what needs no board."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,26 @@ def test_energy(tmp_path: Path) -> None:
 def test_doctor_always_says_something() -> None:
     got = one("doctor")
     assert set(got) >= {"ok", "ports", "tools", "advice"} and (got["ok"] or got["advice"])
+
+
+BARE = "import sys; sys.modules['serial'] = None; from blindsight.app.cli import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("list", "--json"), ""),
+        (("doctor",), "blindsight: pyserial is not installed: pip install 'blindsight[boards]'\n"),
+        (
+            ("monitor", "/dev/null"),
+            "blindsight: pyserial is not installed: pip install 'blindsight[boards]'\n",
+        ),
+    ],
+)
+def test_without_the_extra_for_boards(words: tuple[str, ...], message: str) -> None:
+    """A plain `pip install blindsight`: what needs no serial line works, the rest says what to install."""
+    done = subprocess.run([sys.executable, "-c", BARE, "hw", *words], capture_output=True, text=True)
+    assert done.stderr == message and done.returncode == (1 if message else 0)
 
 
 @pytest.mark.parametrize(
