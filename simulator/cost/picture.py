@@ -15,6 +15,7 @@ from blindsight.wire.blocks import Mode
 SLEEPS = ("deep", "connected", "none")
 CORES = ("native", "viper")
 DAY = 86400.0
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 
 
 @dataclass(frozen=True)
@@ -270,7 +271,8 @@ def _memory(hw: Path, board: Board, work: Workload) -> dict[str, Band]:
         blocks.append(board.assume("memory.tls_block"))
     out["total"] = total(out.values())
     if "memory.sram" in board.quantities:
-        out["sram"] = board.take("sram", "memory.sram", assumed="memory.tls_block") * 1024
+        unit = _BYTES[board.quantities["memory.sram"]["unit"]]
+        out["sram"] = board.take("sram", "memory.sram", assumed="memory.tls_block") * unit
     out["largest_block"] = max(blocks, key=lambda b: b.mid)
     return out
 

@@ -93,6 +93,11 @@ def test_what_must_cost_more_costs_more() -> None:
     assert cost(HW, "esp32-c3", replace(base, tls=False)).bytes.up["tls"] == Band.exact(0)  # type: ignore[union-attr]
 
 
+def test_memory_is_in_bytes_whatever_the_profile_says_it_in() -> None:
+    for board, size in (("esp32-c3", 400 << 10), ("pi-zero-2w", 512 << 20)):
+        assert cost(profiles.HERE, board, Workload(sleep="none")).ram["sram"] == Band.exact(size)
+
+
 def test_c3_encrypts_at_the_clock_of_its_profile() -> None:
     c = cost(HW, "esp32-c3", Workload())
     ntt = next(s for s in c.stages if s.name == "ntt")
