@@ -20,6 +20,7 @@ from blindsight.simulator.fleet.groups import MAX_PICTURES, Fleet, Group
 
 RTO_S, MOST_TRIES = 0.3, 6  # TCP's first retransmission, doubled each time; tries of one message
 AWAY_S = 2.0  # how long a cut device stays away at most
+TOO_MANY = f"more than {MAX_PICTURES:,} pictures: fewer devices, or a shorter day"
 CELL_V, EFFICIENCY = "battery.cell", "battery.efficiency"
 
 
@@ -86,6 +87,8 @@ def draw(fleet: Fleet, specs: dict[str, Spec], hw: Path) -> Day:
         messages = len(_shape(group, spec).blocks) + 1
         first, taken = len(members), len(plans)
         missed = 0
+        if taken + group.devices * _expected(fleet, group) > MAX_PICTURES:
+            raise CostError(TOO_MANY)
         for i in range(group.devices):
             chance = random.Random(f"{fleet.seed}/{group.name}/{i}")
             member, own, lost = _device(fleet, number, i, spec, price, messages, chance)
@@ -93,7 +96,7 @@ def draw(fleet: Fleet, specs: dict[str, Spec], hw: Path) -> Day:
             members.append(member)
             missed += lost
         if len(plans) > MAX_PICTURES:
-            raise CostError(f"more than {MAX_PICTURES:,} pictures: fewer devices, or a shorter day")
+            raise CostError(TOO_MANY)
         rows.append(_outputs(fleet, group, spec, price, first, members[first:], plans[taken:], missed))
     plans.sort(key=lambda p: (p.at, p.device))
     outputs = {
@@ -186,9 +189,14 @@ def _device(
     return Member(name, number, skew, drift, joules, spent, dies_at, affected), out, missed
 
 
+def _expected(fleet: Fleet, group: Group) -> float:
+    """Pictures of one device, on average."""
+    return group.each or group.per_day * fleet.speed * fleet.seconds / 86400
+
+
 def _times(fleet: Fleet, group: Group, skew: float, drift: float, chance: random.Random) -> list[float]:
     """Seconds after the start, ascending; skew and drift are in the device's own, simulated seconds."""
-    exact = group.each or group.per_day * fleet.speed * fleet.seconds / 86400
+    exact = _expected(fleet, group)
     if group.duty in ("uniform", "poisson"):  # a Poisson process, given its count, is uniform
         whole = int(exact) + (chance.random() < exact % 1)
         count = whole if group.duty == "uniform" else _poisson(exact, chance)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from blindsight.app.cli import build
+from blindsight.simulator.fleet import timetable
 
 FAULTS = """
 title = "everything at once"
@@ -93,6 +94,19 @@ def test_everything_at_once(tmp_path: Path) -> None:
     assert len(lines) == report["pictures"] + report["unfinished"]
     for row in lines:
         assert (row["answered_s"] == "") == (row["unfinished"] == "1")
+
+
+@pytest.mark.parametrize(
+    "table", ["devices = 10000\neach = 1000", "devices = 1\neach = 0\nhours = 8760\nper_day = 86400"]
+)
+def test_too_many_pictures_are_refused_before_they_are_drawn(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timetable, "_device", None)
+    path = tmp_path / "s.toml"
+    path.write_text(f'boards = ["esp32-c3"]\n[fleet]\n{table}\n')
+    got = CliRunner().invoke(build(), ["sim", "fleet", str(path), "--plan", "--json"])
+    assert got.exit_code != 0 and "more than 100,000 pictures" in str(got.exception)
 
 
 def flat(report: dict[str, Any], most: float) -> None:
