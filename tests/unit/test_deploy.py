@@ -47,6 +47,8 @@ def test_kubernetes(name: str) -> None:
             assert document["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
             assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
             (container,) = pod["spec"]["containers"]
+            # fsGroup makes every file of a secret readable for the group, and libpq ignores such a password file
+            assert "PGPASSFILE" not in {e["name"] for e in container.get("env", [])}
             claimed = {c["metadata"]["name"] for c in document["spec"]["volumeClaimTemplates"]}
             known = claimed | {v["name"] for v in pod["spec"]["volumes"]}
             assert {m["name"] for m in container["volumeMounts"]} == known
