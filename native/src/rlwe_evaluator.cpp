@@ -139,8 +139,10 @@ void LinearRing::answer_part(const Call &call, std::size_t a0, std::size_t a1, s
                 const std::size_t terms = std::min(chunk, used - u);
                 const u64 *w[kAnswers];  // of each answer: the transformed weights for inputs u, u + 1, ..
                 for (std::size_t i = 0; i < together; ++i) {
-                    w[i] = weights.prepared + ((a + i) * used + u) * padded_words();
-                    if (weights.prepared != nullptr) continue;
+                    if (weights.prepared != nullptr) {
+                        w[i] = weights.prepared + ((a + i) * used + u) * padded_words();
+                        continue;
+                    }
                     u64 *to = &transformed[i * chunk * padded_words()];
                     for (std::size_t k = 0; k < terms; ++k)
                         weight(weights, a + i, u + k, dense.data(), to + k * padded_words());
