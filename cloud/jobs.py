@@ -8,7 +8,7 @@ helper for what is sealed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blindsight.cloud.store import open_store
 from blindsight.service.database import Place, Row
@@ -33,12 +33,12 @@ class Job:
     device: str
     image: bytes
     attempt: int
-    manifest: bytes
+    manifest: bytes = field(repr=False)
     manifest_hash: bytes
     model: str
     plan_hash: bytes
     accepted: float
-    share: bytes | None
+    share: bytes | None = field(repr=False)
 
     @property
     def key(self) -> tuple[str, bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -38,8 +38,8 @@ class Waiting:
 
     attempt: int
     context: Context
-    result_key: bytes
-    share: np.ndarray
+    result_key: bytes = field(repr=False)
+    share: np.ndarray = field(repr=False)
 
 
 class Shares:
