@@ -60,7 +60,7 @@ def _finest(lo: Lowering, op: FloatOp) -> int:
 def clip(lo: Lowering, op: FloatOp) -> None:
     x, f, m, bound = _argument(lo, op, plan.Clip.most, _finest(lo, op))
     scale, half = x.scale - f, 1 << (m - 1)
-    low, high = (round(max(-half, min(half, op.attrs[k] * 2.0**scale))) for k in ("low", "high"))
+    low, high = (round(max(-half, min(half - 1, op.attrs[k] * 2.0**scale))) for k in ("low", "high"))
     if high - low < 16:
         raise CompileError(
             f"layer {op.out!r}: its input is so large that {high - low + 1} steps are left between the bounds: put "
