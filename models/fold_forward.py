@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -107,29 +108,29 @@ def materialise(r: Rewriter, a: FloatOp) -> None:
     """An affine that found no convolution becomes a depthwise 1x1 convolution, its offset a bias (map)."""
     factor, offset = r.array(a, "factor"), np.broadcast_to(r.array(a, "offset"), a.shape)
     f = channelwise(factor, a.shape)
-    if f is None or len(a.shape) == 2:
+    if f is None:
         raise CompileError(
             f"operation {a.out!r}: a factor that varies over the picture has no convolution to go into: "
             "place it right before a Linear"
         )
-    picture = a.shape if len(a.shape) == 3 else (a.shape[0], 1, 1)
+    picture = a.shape if len(a.shape) == 3 else (a.shape[0], 1, math.prod(a.shape[1:]))
     channels = picture[0]
     o = channelwise(offset, a.shape)
     bias = offset.reshape(picture).copy() if o is None else o.reshape(-1)
     attrs = {"kernel": ONE, "stride": ONE, "padding": (0, 0, 0, 0), "groups": channels}
     source, out = a.inputs[0], a.out
     inserted: list[FloatOp] = []
-    if len(a.shape) == 1:
+    if a.shape != picture:
         inserted.append(FloatOp("reshape", r.name(out), (source,), picture))
         source = inserted[-1].out
-    name = out if len(a.shape) == 3 else r.name(f"{out}.scale")
+    name = out if a.shape == picture else r.name(f"{out}.scale")
     r.arrays[f"{name}.weight"], r.arrays[f"{name}.bias"] = f.reshape(channels, 1, 1, 1), bias
     inserted.append(
         FloatOp(
             "conv2d", name, (source,), picture, attrs, {"weight": f"{name}.weight", "bias": f"{name}.bias"}
         )
     )
-    if len(a.shape) == 1:
+    if a.shape != picture:
         inserted.append(FloatOp("reshape", out, (name,), a.shape))
     at = next(i for i, o in enumerate(r.ops) if o is a)
     r.ops[at : at + 1] = inserted
