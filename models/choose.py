@@ -24,18 +24,14 @@ Chosen = tuple[dict[str, int], dict[str, int]]
 
 @dataclass(frozen=True)
 class Margins:
-    """Margins between the two best classes of the float network on the calibration pictures."""
+    """Margins between the two best classes of the float network on the calibration pictures; of one class, from zero."""
 
     values: np.ndarray
 
     @staticmethod
     def of(floats: np.ndarray) -> Margins:
-        two = (
-            np.sort(floats, axis=1)[:, -2:]
-            if floats.shape[1] > 1
-            else np.tile([0.0, np.inf], (len(floats), 1))
-        )
-        return Margins((two[:, 1] - two[:, 0]).astype(np.float64))
+        best = np.sort(floats, axis=1)[:, -2:].astype(np.float64)
+        return Margins(best[:, 1] - best[:, 0] if floats.shape[1] > 1 else np.abs(best[:, 0]))
 
     def agreement(self, spread: float) -> float:
         """Expected top-1 agreement where the margin's error is normal with this standard deviation.

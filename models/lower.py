@@ -26,7 +26,10 @@ from .builder import CompileError
 from .state import Again, Bound, Fit, Row, Settings, Value
 
 WIDE = 2.0**24  # a larger input of a weighted operation is truncated first
-
+ALONE = 2.0**24  # units of the largest bias of a layer whose weights are zero
+HARMLESS = (
+    2.0**-8
+)  # of the differences of its biases: by so much weights of fewer than 4 bits may move a layer
 
 SOFTMAX, SOFTMAX_SCALES = 2.0**29, (6, 26)  # F_Softmax: |logit| + E below, scales of the logits
 
@@ -163,12 +166,15 @@ class Lowering:
         if fit.lost > 0 and x.name not in done and wide:
             x = self.truncate(x)  # a narrower input leaves the weights their bits
             fit = self._fit(op, x)
-        if fit.lost > bits - 4 and op.out in self.settings.caps and fit.bound < ACCUMULATOR:
+        refused = fit.lost > bits - 4 and self._harm(op, x, fit) > HARMLESS * np.ptp(
+            self.graph.array(op, "bias")
+        )
+        if refused and op.out in self.settings.caps and fit.bound < ACCUMULATOR:
             raise CompileError(
                 f"layer {op.out!r}: its output, up to {fit.made.seen:.3g}, is added to values so much larger that weights "
                 "of 4 bits would not be left: put a batch norm before the addition"
             )
-        if fit.lost > bits - 4:
+        if refused:
             raise CompileError(
                 f"layer {op.out!r}: accumulators of {fit.bound:.4g} do not fit 2^29 with weights of 4 bits: train with "
                 "weight decay or a batch norm after it, or calibrate with typical pictures"
@@ -189,12 +195,24 @@ class Lowering:
         self.emit(made, detail, self.bound(fit.made), ACCUMULATOR, bits=width)
         self.put(op.out, fit.made)
 
+    def _harm(self, op: FloatOp, x: Value, fit: Fit) -> float:
+        """How far the rounding of weights may move an output, at most; all the way where nothing fits."""
+        if fit.bound >= ACCUMULATOR:
+            return math.inf
+        shift = 2.0 ** (fit.made.scale - x.scale)
+        rounded = np.abs(self.graph.array(op, "weight") - fit.weight / shift)
+        return (
+            float(rounded.reshape(len(rounded), -1).sum(axis=1).max()) * self.bound(x).value * 2.0**-x.scale
+        )
+
     def _fit(self, op: FloatOp, x: Value) -> Fit:
         """Integer weights for `op` on x, of the settings' bits less what the accumulator has no room for."""
         weight, bias = self.graph.array(op, "weight"), self.graph.array(op, "bias")
-        peak = float(np.abs(weight).max(initial=0))
+        peak, offset = (float(np.abs(v).max(initial=0)) for v in (weight, bias))
         bits = self.settings.bits_of(op.out)
-        full = 0 if peak == 0 else math.floor(math.log2(((1 << (bits - 1)) - 1) / peak))
+        full = bits if peak == 0 else math.floor(math.log2(((1 << (bits - 1)) - 1) / peak))
+        if peak == 0 < offset:  # nothing but a bias
+            full = math.floor(math.log2(ALONE / offset)) - x.scale
         full = max(min(full, 40, 60 - x.scale), -20)
         start = min(full, self.settings.caps.get(op.out, 60) - x.scale)
         for shift in range(start, start - bits - 16, -1):

@@ -65,8 +65,9 @@ def gradients(graph: FloatGraph, pictures: np.ndarray) -> Gradients:
             if y.requires_grad:
                 y.retain_grad()
             values[op.out] = y
-        best = values[graph.ops[-1].out][0].topk(2).values
-        (best[0] - best[1]).backward()
+        logits = values[graph.ops[-1].out][0]
+        best = logits.topk(min(2, len(logits))).values
+        (best[0] - best[1:].sum()).backward()  # of one class, its sign
         for name, y in values.items():
             if y.grad is not None:
                 tensors[name] += float((y.grad * y.grad).sum()) / count
@@ -93,6 +94,7 @@ class Noise:
             if op.op in ("conv2d", "linear")
         }
         scales = {op.out: op.scale for op in self.ops}
+        self._shifts = {op.out: op.weight_scale for op in self.ops if isinstance(op, plan.WeightedOp)}
         self._bounds: dict[str, float] = {}  # of a row's argument, as a real number
         self._origins: dict[str, str] = {}
         rows = {row.layer: row for row in lowering.rows}
@@ -141,13 +143,15 @@ class Noise:
 
     def _weight_scale(self, name: str, bits: int, source: int) -> int:
         peak = float(self._peaks[name].max(initial=0.0))
-        full = 0 if peak == 0 else math.floor(math.log2(((1 << (bits - 1)) - 1) / peak))
+        if peak == 0:
+            return self._shifts[name]
+        full = math.floor(math.log2(((1 << (bits - 1)) - 1) / peak))
         room = math.floor(math.log2(ACCUMULATOR / self._bounds[name])) - source
         return min(full, room)
 
     def _weight_noise(self, name: str, shift: int) -> float:
         found = self.found.weights.get(name)
-        if found is None:
+        if found is None or not self._peaks[name].any():
             return 0.0
         step = np.full(len(found), 2.0**-shift)
         if self.compact:

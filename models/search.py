@@ -100,9 +100,9 @@ def expected_agreement(floats: np.ndarray, fixed: np.ndarray) -> float:
     of the margins are as dense down to zero, new pictures change sides at density * spread / sqrt(2 pi).
     """
     rows = np.arange(len(floats))
+    if floats.shape[1] == 1:  # one class: its sign is the answer
+        floats, fixed = (np.pad(logits, ((0, 0), (0, 1))) for logits in (floats, fixed))
     seen = float((floats.argmax(1) == fixed.argmax(1)).mean())
-    if floats.shape[1] < 2:
-        return seen
     second, first = np.argsort(floats, axis=1)[:, -2:].T
     margin = floats[rows, first] - floats[rows, second]
     error = fixed[rows, first] - fixed[rows, second] - margin
