@@ -110,8 +110,8 @@ def operand(b: Builder, x: Sym, value: Any) -> np.ndarray:
         if v.shape[0] != 1:
             raise b.fail("a constant with a batch dimension other than 1: leave that dimension out")
         v = v[0]
-    elif v.ndim == 1 and len(x.shape) == 4:
-        v = v.reshape(1, 1, -1)
+    elif v.ndim == 1:  # along the last axis; `affine` takes plain vectors for channels
+        v = v.reshape(*(1,) * (len(x.shape) - 2), -1)
     try:
         fits = np.broadcast_shapes(v.shape, x.shape[1:]) == x.shape[1:]
     except ValueError:

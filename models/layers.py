@@ -113,12 +113,11 @@ def convolution(
 
 def affine(b: Builder, x: Sym, factor: Any, offset: Any) -> Sym:
     """x * factor + offset; one-dimensional arrays run along the channels."""
+    channels = (-1, *(1,) * (len(x.shape) - 2))
     arrays = {}
     for key, value in (("factor", factor), ("offset", offset)):
         v = np.asarray(value, np.float64)
-        if v.ndim == 1 and len(x.shape) == 4:
-            v = v.reshape(-1, 1, 1)
-        arrays[key] = v
+        arrays[key] = v.reshape(channels) if v.ndim == 1 else v
     return b.emit("affine", [x], x.shape, {}, arrays)
 
 

@@ -20,9 +20,9 @@ from .builder import CompileError
 def load_module(source: str, weights: str | Path | None = None) -> nn.Module:
     """The network that `source` names, in evaluation mode where it can be set.
 
-    Args:     source: `MODULE:FACTORY` (imported, also from the current folder, and called without arguments)
-    or `FILE.pt2`.     weights: a state dict for MODULE:FACTORY: `.safetensors`, or `.pt`/`.pth`, read with
-    weights_only.
+    Args:
+        source: `MODULE:FACTORY` (imported, also from the current folder, and called without arguments) or `FILE.pt2`.
+        weights: a state dict for MODULE:FACTORY: `.safetensors`, or `.pt`/`.pth`, read with weights_only.
 
     Raises:
         CompileError: one line; a pickled network is refused by name, since loading one may run any code.
@@ -58,9 +58,16 @@ def _from_factory(source: str, weights: str | Path | None) -> nn.Module:
         factory = importlib.import_module(module_name)
         for part in factory_name.split("."):
             factory = getattr(factory, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise CompileError(f"{source}: cannot import it ({_line(error)}): give MODULE:FACTORY") from None
-    module = factory if isinstance(factory, nn.Module) else factory()  # type: ignore[operator]
+    except Exception as error:  # whatever the module's own code raises
+        why = f"{type(error).__name__}: {_line(error)}"
+        raise CompileError(f"{source}: cannot import it ({why}): give MODULE:FACTORY") from None
+    try:
+        module = factory if isinstance(factory, nn.Module) else factory()  # type: ignore[operator]
+    except Exception as error:
+        why = f"{type(error).__name__}: {_line(error)}"
+        raise CompileError(
+            f"{source}: calling it failed ({why}): FACTORY takes no arguments and returns the network"
+        ) from None
     if not isinstance(module, nn.Module):
         raise CompileError(f"{source} gives a {type(module).__name__}, not a torch.nn.Module")
     if weights is not None:

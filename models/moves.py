@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -141,6 +142,16 @@ def split(b: Builder, x: Sym, sizes: Any, dim: int = 0) -> tuple[Sym, ...]:
         raise b.fail(f"splits {n} into {widths} along dimension {dim}: split channels, their sizes adding up")
     ends = [sum(widths[: i + 1]) for i in range(len(widths))]
     return tuple(slice_tensor(b, x, dim, e - w, e) for w, e in zip(widths, ends, strict=True))
+
+
+def tensor_split(b: Builder, x: Sym, parts: Any, dim: int = 0) -> tuple[Sym, ...]:
+    """So many parts, the first ones one larger where they cannot be equal; or parts that begin at the given places."""
+    n = x.shape[dim]
+    inner = parts
+    if isinstance(parts, int):
+        inner = [i * (n // parts) + min(i, n % parts) for i in range(1, parts)]
+    ends = [0, *inner, n]
+    return split(b, x, [stop - start for start, stop in itertools.pairwise(ends)], dim)
 
 
 def chunk(b: Builder, x: Sym, chunks: int, dim: int = 0) -> tuple[Sym, ...]:

@@ -20,7 +20,7 @@ def _conv_module(b: Builder, m: nn.Conv2d, x: Sym) -> Sym:
     return layers.conv2d(b, x, m.weight, m.bias, m.stride, m.padding, m.dilation, m.groups)
 
 
-def _norm_module(b: Builder, m: nn.BatchNorm2d, x: Sym) -> Sym:
+def _norm_module(b: Builder, m: nn.modules.batchnorm._BatchNorm, x: Sym) -> Sym:
     return layers.batch_norm(b, x, m.running_mean, m.running_var, m.weight, m.bias, eps=m.eps)
 
 
@@ -55,10 +55,12 @@ MODULES: dict[type[nn.Module], Callable[..., Sym]] = {
     nn.Linear: lambda b, m, x: layers.linear(b, x, m.weight, m.bias),
     nn.BatchNorm2d: _norm_module,
     nn.BatchNorm1d: _norm_module,
+    nn.SyncBatchNorm: _norm_module,
     nn.ReLU: lambda b, _, x: layers.relu(b, x),
     nn.ReLU6: lambda b, _, x: layers.clamp(b, x, 0, 6),
     nn.Hardtanh: lambda b, m, x: layers.clamp(b, x, m.min_val, m.max_val),
     nn.LeakyReLU: lambda b, m, x: layers.leaky_relu(b, x, m.negative_slope),
+    nn.RReLU: lambda b, m, x: layers.leaky_relu(b, x, (m.lower + m.upper) / 2),
     nn.PReLU: lambda b, m, x: layers.prelu(b, x, m.weight),
     nn.GELU: lambda b, m, x: layers.gelu(b, x, m.approximate),
     nn.ELU: lambda b, m, x: layers.elu(b, x, m.alpha),
@@ -71,7 +73,7 @@ MODULES: dict[type[nn.Module], Callable[..., Sym]] = {
     nn.AvgPool2d: _avg_module,
     nn.AdaptiveAvgPool2d: lambda b, m, x: pools.adaptive_avg_pool2d(b, x, m.output_size),
     nn.AdaptiveMaxPool2d: lambda b, m, x: pools.adaptive_max_pool2d(b, x, m.output_size, m.return_indices),
-    nn.ZeroPad2d: lambda b, m, x: moves.pad(b, x, m.padding),
+    nn.ConstantPad2d: lambda b, m, x: moves.pad(b, x, m.padding, value=m.value),
     nn.ChannelShuffle: lambda b, m, x: moves.channel_shuffle(b, x, m.groups),
     nn.PixelUnshuffle: lambda b, m, x: moves.pixel_unshuffle(b, x, m.downscale_factor),
     nn.PixelShuffle: lambda b, m, x: moves.pixel_shuffle(b, x, m.upscale_factor),
@@ -139,7 +141,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "slice": moves.slice_tensor,
     "narrow": moves.narrow,
     "chunk": moves.chunk,
-    **dict.fromkeys(("split", "split_with_sizes", "tensor_split"), moves.split),
+    **dict.fromkeys(("split", "split_with_sizes"), moves.split),
+    "tensor_split": moves.tensor_split,
     "permute": moves.permute,
     **dict.fromkeys(("transpose", "swapaxes", "swapdims"), moves.transpose),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), moves.channel_shuffle),

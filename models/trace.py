@@ -49,6 +49,10 @@ def trace(
     """
     if len(mean) != shape[0] or len(std) != shape[0] or min(std) <= 0:
         raise CompileError(f"mean and std must have {shape[0]} values, std positive (one a channel)")
+    if any(nn.parameter.is_lazy(p) for p in module.parameters()):
+        raise CompileError(
+            "the network has lazy layers without weights yet: call it once on a batch of pictures"
+        )
     module = copy.deepcopy(module).eval().float().cpu()
     graph_module, batch = to_graph(module, shape, exported)
     builder = Builder(batch)
@@ -141,7 +145,9 @@ def _call_module(node: fx.Node, leaf: nn.Module, builder: Builder, args: Any, kw
     name = type(leaf).__name__
     if name == "GuardsFn":  # the input checks that torch.export leaves in a module; they compute nothing
         return None
-    handler = MODULES.get(type(leaf))
+    handler = next(
+        (MODULES[kind] for kind in type(leaf).__mro__ if kind in MODULES), None
+    )  # weight_norm derives
     if handler is None:
         if _only_heads_follow(node) and name in MONOTONIC_HEADS:
             return builder.head(name, args[0])
