@@ -41,7 +41,7 @@ def compile_model(
         network: a `torch.nn.Module` that takes float32 (N, C, H, W) = (x / 255 - mean) / std and returns logits
             (N, classes); or `MODULE:FACTORY` or a `.pt2` file.
         calibration: uint8 (N, H, W, C) or (N, H, W), some hundred typical pictures.
-        name: the model's name in manifests: a-z, 0-9, `.`, `_`, `-`.
+        name: the model's name in manifests: a-z, 0-9, `.`, `_`, `-`; capitals become small.
         mean, std: one number, or one a channel.
         labels: names of the classes.
         reveal: what the device learns: `top1`, `topk`, `logits` or `probabilities`.

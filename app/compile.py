@@ -1,6 +1,7 @@
 """`blindsight compile`: a PyTorch network to a model file and its public plan."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from blindsight.app.images import load_images
+from blindsight.app.options import JsonOption, check_places
 from blindsight.nn import planner
 from blindsight.nn.model import plan_path
 
@@ -22,6 +24,11 @@ def numbers(text: str, what: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise CompileUsageError(f"--{what} takes numbers separated by commas, not {text!r}") from None
+
+
+def name_of(out: Path) -> str:
+    """`My Net.bsm` -> `my-net`: a name that manifests take."""
+    return re.sub(r"[^a-z0-9._-]+", "-", out.stem.lower())[:64].strip("._-") or "model"
 
 
 def read_labels(path: Path | None) -> list[str] | None:
@@ -53,7 +60,7 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="state dict or safetensors for MODULE:FACTORY")
         ] = None,
         name: Annotated[
-            str | None, typer.Option(help="model name in manifests (default: from --out)")
+            str | None, typer.Option(help="model name in manifests, in small letters (default: from --out)")
         ] = None,
         mean: Annotated[
             str, typer.Option(help="of x/255, one number or one a channel, comma-separated")
@@ -72,11 +79,12 @@ def register(app: typer.Typer) -> None:
         explain: Annotated[
             bool, typer.Option(help="print bounds, bit widths and the cut of every layer")
         ] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+        as_json: JsonOption = False,
     ) -> None:
         """Compile a PyTorch network: the model file for the cloud, the public plan for the helper."""
         if out.suffix != ".bsm":
             raise CompileUsageError(f"--out must end in .bsm, not {out.name!r}")
+        check_places(out)
         if weight_bits != "auto" and not (weight_bits.isdigit() and 8 <= int(weight_bits) <= 16):
             raise CompileUsageError(f"--weight-bits is auto or 8 .. 16, not {weight_bits!r}")
         if m != "auto" and not (m.isdigit() and 8 <= int(m) <= 16):
@@ -86,7 +94,7 @@ def register(app: typer.Typer) -> None:
         compiled = compile_model(
             load_module(source, weights),
             pictures if pictures.ndim == 4 else pictures[..., None],
-            name=name or out.stem,
+            name=name or name_of(out),
             mean=numbers(mean, "mean"),
             std=numbers(std, "std"),
             labels=read_labels(labels),

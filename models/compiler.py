@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,6 +13,7 @@ from blindsight.nn import floatnet
 from blindsight.nn.floatnet import FloatGraph
 from blindsight.nn.model import STORAGES
 from blindsight.nn.plan import Reveal
+from blindsight.wire.keys import MODEL
 
 from . import fold, report
 from .builder import CompileError
@@ -41,6 +43,7 @@ def compile_model(
     classes).
 
     Args:
+        name: a-z, 0-9, `.`, `_`, `-`; capitals become small.
         calibration: uint8 (N, H, W, C) or (N, H, W); typical pictures, some hundred.
         reveal: `top1`, `topk` (five classes), `topk:K`, `logits` or `probabilities`.
         weight_bits: 8 to 16 for all layers, or `auto`: for each layer what the budget allows (`models.choose`).
@@ -61,6 +64,13 @@ def compile_model(
         raise CompileError(f"weight bits must be 8 to 16 or auto, not {weight_bits}")
     if m != "auto" and not 8 <= m <= 16:
         raise CompileError(f"m must be 8 to 16 or auto, not {m}")
+    if headroom is not None and not 1 <= headroom < math.inf:
+        raise CompileError(f"headroom must be a number of 1 or more, not {headroom}")
+    name = name.lower()  # as manifests write it
+    if not MODEL.fullmatch(name) or not name[0].isalnum():
+        raise CompileError(
+            f"name {name!r}: use letters, digits, '.', '_', '-', at most 64, the first no sign"
+        )
     if storage not in STORAGES:
         raise CompileError(f"storage {storage!r}: use {' or '.join(STORAGES)}")
     traced, reference = read(module, (channels, height, width), means, stds, pictures)
@@ -69,6 +79,9 @@ def compile_model(
             f"the network ends in a {traced.heads[0]}: reveal probabilities, or return the logits"
         )
     stored = single(reference)
+    classes = stored.ops[-1].shape[0]
+    if labels and len(labels) != classes:
+        raise CompileError(f"{len(labels)} labels for {classes} classes")
     graph = fold.integer_form(reference)
     seen = extremes(single(graph), pictures)
     parts = {
@@ -78,7 +91,7 @@ def compile_model(
         "channels": channels,
         "pixel_format": {1: "gray8", 3: "rgb888"}.get(channels, f"{channels} channels"),
         "labels": tuple(labels or ()),
-        "reveal": _reveal(reveal, stored.ops[-1].shape[0]),
+        "reveal": _reveal(reveal, classes),
     }
     search = Search(parts, graph, stored, seen, pictures, storage, headroom)
     best = search.run(None if weight_bits == "auto" else weight_bits, None if m == "auto" else m)
@@ -119,6 +132,8 @@ def _per_channel(value: Sequence[float] | float, channels: int, name: str) -> tu
         raise CompileError(
             f"{name} has {len(values)} values for {channels} channels: give one, or one a channel"
         )
+    if not all(map(math.isfinite, values)):
+        raise CompileError(f"{name} must be numbers, not {values}")
     return values
 
 
