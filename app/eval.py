@@ -112,6 +112,8 @@ def accuracy(
     with servers_files(path) as (_, _, model):
         if model is None:
             raise EvalError(f"{path}: evaluation needs the owner's file (*.owner.bsm) beside the shares")
+    if labels is not None and (labels.min() < 0 or labels.max() >= model.plan.classes):
+        raise EvalError(f"`y` holds classes outside 0..{model.plan.classes - 1}: they are not this model's")
     report = infer(path, images, labels, link, batch, threads)
     pictures = images if images.ndim == 4 else images[..., None]
     layers = Layers(model)
@@ -127,8 +129,6 @@ def accuracy(
     clear = ranked[:, -1] - ranked[:, -2] > 2 * error if floats.shape[1] > 1 else np.ones(len(floats), bool)
     truth = top["float"] if labels is None else np.asarray(labels)
     counts = np.zeros((model.plan.classes, model.plan.classes), int)
-    if truth.min() < 0 or truth.max() >= model.plan.classes:
-        raise EvalError(f"`y` holds classes outside 0..{model.plan.classes - 1}: they are not this model's")
     np.add.at(counts, (truth, top["secure"]), 1)
     out = {
         "model": model.plan.name,

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from blindsight.app.images import load_images
 from blindsight.app.modelfile import find_model, pictures_of, split_files
+from blindsight.app.options import JsonOption
 from blindsight.app.party import Task
 from blindsight.app.party_process import PartyProcess
 from blindsight.app.split import split_into
@@ -140,7 +141,7 @@ def flat_pixels(plan: Plan, images: np.ndarray) -> np.ndarray:
     if images.dtype != np.uint8 or images.shape[1:] != wanted:
         raise InferError(
             f"the model takes uint8 pictures of {wanted[0]} x {wanted[1]} x {wanted[2]} (H, W, C), "
-            f"these are {images.dtype} {' x '.join(map(str, images.shape[1:]))}"
+            f"these are {images.dtype} {' x '.join(map(str, images.shape[1:]))}: resize them, or name their model"
         )
     return images.reshape(len(images), -1)
 
@@ -218,7 +219,7 @@ def register(app: typer.Typer) -> None:
         link: Annotated[str, typer.Option(help="lan, or wan: 100 Mbit/s, 40 ms, shaped")] = "lan",
         batch: Annotated[int, typer.Option(help="inferences whose material is made together")] = MAX_BATCH,
         threads: Annotated[int | None, typer.Option(help="threads a server [default: the cores]")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="one JSON object on standard output")] = False,
+        as_json: JsonOption = False,
     ) -> None:
         """Classify pictures with cloud and helper as two local processes, no MQTT."""
         if link not in LINKS:

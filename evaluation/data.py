@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from blindsight.app.images import READING
 from blindsight.models import zoo
 
 CLASSES = 10
@@ -43,8 +44,8 @@ def population(folder: Path | None, judged: int, known: int, seed: int = 7) -> P
     """Members and others, `judged` + `known` of each, or as many as the small pack holds.
 
     Args:
-        folder: where CIFAR-10 packs are (cifar10_train_*.npz with x_train, y_train, or cifar10_test.npz); None: the
-            folder that BLINDSIGHT_DATA names, else the 200 test pictures that come with Blindsight.
+        folder: where CIFAR-10 packs are (cifar10_train_*.npz with x_train, y_train); None: the folder
+            that BLINDSIGHT_DATA names, else the 200 test pictures that come with Blindsight.
 
     Raises:
         DataError: a folder was named and holds too few pictures.
@@ -80,7 +81,7 @@ def _packs(folder: Path, wanted: int) -> tuple[np.ndarray, np.ndarray]:
         try:
             with np.load(path, allow_pickle=False) as pack:
                 x, y = pack["x_train"], pack["y_train"]
-        except (OSError, ValueError, KeyError) as error:
+        except (KeyError, *READING) as error:
             raise DataError(f"{path}: not a pack with x_train and y_train ({error})") from None
         if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (32, 32, 3) or y.shape != (len(x),):
             raise DataError(
