@@ -28,6 +28,7 @@ from blindsight.service.database import StoreFault
 from blindsight.service.engine import PairEngine, Program, ingest_kind
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
+from blindsight.service.secretfile import SecretError
 from blindsight.wire import WireError, jobs, manifest
 from blindsight.wire.blocks import Mode
 from blindsight.wire.result import FailureCode, Reveal, sealed_bytes, share_bytes
@@ -35,6 +36,7 @@ from blindsight.wire.result import FailureCode, Reveal, sealed_bytes, share_byte
 Connect = Callable[[dict[str, object]], Channel]
 Loader = Callable[[Version], Program]
 MakeEngine = Callable[[Channel, str], PairEngine]
+EXPECTED = (ChannelError, WireError, StoreError, ModelError, PlanError, SecretError, jobs.Refused)
 IDLE_S = 0.25
 PING_S = 15.0
 
@@ -78,7 +80,7 @@ class Worker(threading.Thread):
                 self._log.error("store-error", pair=self._pair, detail=str(error))
                 self.stop.wait(delay)
                 delay = min(2 * delay, self._config.workers.retry_max_s)
-            except (ChannelError, WireError, StoreError, ModelError, PlanError, jobs.Refused) as error:
+            except EXPECTED as error:
                 self._metrics.count("link_failures")
                 self._log.warning("link-failed", pair=self._pair, detail=str(error))
                 self.stop.wait(delay)
@@ -187,17 +189,15 @@ class Worker(threading.Thread):
 
     def _job(self, store: Jobs, channel: Channel, pools: Pools, job: Job) -> None:
         started = time.monotonic()
-        if job.share is None:
+        own = job.share
+        if own is None:
             version = self._models[job.model][job.plan_hash]
             program = self._load(version)
-            share = self._attempt(store, channel, pools, job, program)
+            own = share_bytes(self._attempt(store, channel, pools, job, program))
             reveal = Reveal.named(program.plan.reveal.mode)
-            if not store.put_share(job, self._pair, share_bytes(share), reveal):
+            if not store.put_share(job, self._pair, own, reveal):
                 self._log.warning("lease-lost", device=job.device, image=job.image.hex(), attempt=job.attempt)
                 return
-            own = share_bytes(share)
-        else:
-            own = job.share
         channel.send_control(jobs.Seal(job.device, job.image, job.attempt).to_json())
         size = jobs.sealed_length(jobs.expect(channel.recv_control(), "sealed"))
         sealed = channel.recv(size).tobytes()

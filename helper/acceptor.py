@@ -21,7 +21,7 @@ from blindsight.channel.tls import TlsTransport
 from blindsight.helper.config import Listen
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
-from blindsight.service.secretfile import key_password
+from blindsight.service.secretfile import SecretError, key_password
 
 HANDSHAKE_S = 10.0
 STRANGERS = 64
@@ -101,7 +101,7 @@ class Acceptor:
     def _handle(self, sock: socket.socket) -> None:
         try:
             channel = self._open(sock)
-        except ChannelError as error:
+        except (ChannelError, SecretError, OSError) as error:  # keys and plans are read anew each time
             self._refused(str(error))
             return
         finally:
@@ -125,7 +125,7 @@ class Acceptor:
             channel = FramedChannel(transport, 1)
             channel.handshake(self._hello())
             return channel
-        except ChannelError:
+        except BaseException:
             sock.close()
             raise
         finally:

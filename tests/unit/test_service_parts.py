@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from postgres_kit import STORES, store_at
 
 from blindsight.app.site import BrokerAddress, Site, SiteError
 from blindsight.app.split import split_into
+from blindsight.channel import PeerClosed, tcp_connect
 from blindsight.cloud.config import CloudConfig
 from blindsight.cloud.models import ModelError, Registry
-from blindsight.helper.config import HelperConfig
+from blindsight.helper.acceptor import Acceptor
+from blindsight.helper.config import HelperConfig, Listen
 from blindsight.helper.keys import KeyFault, Keys, new_master, read_master
 from blindsight.helper.plans import Plans
 from blindsight.nn.model import plan_path
@@ -26,6 +29,7 @@ from blindsight.nn.plan import PlanError
 from blindsight.service import logs, secretfile
 from blindsight.service.config import ConfigError, load
 from blindsight.service.metrics import Metrics
+from blindsight.service.secretfile import SecretError
 from blindsight.wire import WireError, keys
 from blindsight.wire.blocks import Mode
 
@@ -280,6 +284,31 @@ def test_no_key_shows_in_a_printed_object(register: Keys) -> None:
     for secret in (*secrets, found.shared_seed):
         assert repr(secret) not in repr(provision) + repr(found)
     register.close()
+
+
+# --- connections
+
+
+def test_a_fault_in_a_handshake_ends_that_connection_alone() -> None:
+    """A plan that goes while it is looked at, a key whose passphrase is gone: refused and closed, the next is served."""
+    faults: list[Exception] = [OSError("a plan went"), SecretError("helper.key is sealed")]
+    served = threading.Event()
+
+    def hello() -> dict[str, object]:
+        if faults:
+            raise faults.pop()
+        return {}
+
+    metrics = Metrics("helper")
+    acceptor = Acceptor(Listen(port=0), hello, lambda _: served.set(), metrics, logs.Log("helper"))
+    acceptor.start()
+    for _ in range(2):
+        with pytest.raises(PeerClosed):
+            tcp_connect(0, *acceptor.address, {}, 30)
+    tcp_connect(0, *acceptor.address, {}, 30).close()
+    assert served.wait(30)
+    acceptor.stop()  # joins the threads that count
+    assert metrics.value("connections_refused") == 2
 
 
 # --- models
