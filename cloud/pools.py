@@ -71,7 +71,8 @@ class Pools:
         self._metrics.gauge("material", left, model=program.name, kind=kind)
         return left
 
-    def _make(self, program: Program, kind: str, count: int) -> None:
+    def _make(self, program: Program, kind: str, most: int) -> None:
+        count = min(most, program.fitting(kind))  # of a large network fewer
         request = jobs.MakeMaterial(
             program.name, program.plan.hash, program.version, kind, os.urandom(jobs.BATCH_ID_BYTES),
             self.engine.end(program, kind), count,

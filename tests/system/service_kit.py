@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from postgres_kit import store_at
@@ -156,9 +156,12 @@ class FakeEngine:
 
 @dataclass
 class FakeNetwork:
-    """Enough of a network for a `Program`."""
+    """Enough of a network for a `Program`: it needs no material but the ingest's."""
 
     plan: Plan
+    draws = ()
+    masks: ClassVar[dict[str, int]] = {}
+    linear: ClassVar[dict[str, int]] = {}
 
 
 def fake_program(plan: Plan, version: bytes) -> Program:

@@ -15,12 +15,16 @@ import service_kit as kit
 from tls_kit import command
 
 from blindsight.cloud import ingress as module
-from blindsight.cloud.config import CloudConfig, Limits
+from blindsight.cloud.config import CloudConfig, Limits, Workers
 from blindsight.cloud.ingress import Ingress
+from blindsight.cloud.pools import Pools
 from blindsight.cloud.store import Pictures
+from blindsight.nn.model import Model
 from blindsight.service.config import load
+from blindsight.service.engine import Program
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
+from blindsight.wire import jobs
 
 
 def test_a_backlog_holds_devices_back_and_is_worked_off(tmp_path: Path) -> None:
@@ -159,6 +163,53 @@ def test_a_flood_does_not_hold_up_the_stop(ingress: Any, monkeypatch: pytest.Mon
     flooding.clear()
     thread.join(15)
     assert not thread.is_alive()
+
+
+class Obliging:
+    """A channel to a helper that accepts whatever is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def send_control(self, message: dict[str, Any]) -> None:
+        self.asked.append(message)
+
+    def recv_control(self) -> dict[str, Any]:
+        return self.asked[-1] if self.asked[-1]["op"] == "pool" else jobs.ACCEPT
+
+
+class Counting:
+    """An engine whose material is a number."""
+
+    def __init__(self) -> None:
+        self.slots = 0
+
+    def left(self, *_: Any) -> int:
+        return self.slots
+
+    end = left
+
+    def pool(self, program: Program, kind: str) -> jobs.Pool:
+        return jobs.Pool(program.name, program.plan.hash, program.version, kind, 0, ())
+
+    def merge(self, *_: Any) -> None: ...
+
+    def make(self, _: Program, request: jobs.MakeMaterial) -> None:
+        self.slots += request.slots
+
+
+@pytest.mark.parametrize(("mebibytes", "together"), [(0, 16), (200, 10), (3000, 1)])
+def test_a_large_network_makes_fewer_slots_together(tmp_path: Path, mebibytes: int, together: int) -> None:
+    """A batch is held in memory whole: 2 GiB of it, never `material_batch` slots of whatever size."""
+    plan = Model.load(kit.toy_model(tmp_path)).plan
+    program = kit.fake_program(plan, bytes(32))
+    if mebibytes:
+        program.network.masks = {"x": mebibytes << 18}  # the helper's, 4 bytes each
+    channel, engine = Obliging(), Counting()
+    pools = Pools(channel, engine, Workers(), Metrics("cloud"), Log("cloud"))  # type: ignore[arg-type]
+    assert pools.fill(program, "mask", 20) == 20
+    made = [m["slots"] for m in channel.asked if m["op"] == "material"]
+    assert max(made) == together and sum(made) == 20
 
 
 def test_a_flood_of_refusals_fills_counters_and_not_the_log() -> None:

@@ -22,7 +22,7 @@ from blindsight.mpc.ingest import PixelsFromMask, PixelsFromXor
 from blindsight.mpc.session import Session
 from blindsight.nn.network import Network, Trace, Watch
 from blindsight.nn.plan import Plan
-from blindsight.offline.make import LinearSide, layout, make_batch
+from blindsight.offline.make import LinearSide, fitting, layout, make_batch
 from blindsight.offline.slot import Tape
 from blindsight.offline.store import Store
 from blindsight.ot.correlations import Draw
@@ -63,6 +63,10 @@ class Program:
     def pixels(self) -> int:
         """Pixel bytes of a picture."""
         return self.plan.height * self.plan.width * self.plan.channels
+
+    def fitting(self, kind: str) -> int:
+        """How many slots of an ingest kind to make together: as many as memory should hold, at most 16."""
+        return fitting(self.network, _ingest_draws(self, kind))
 
 
 class PairEngine(Protocol):
