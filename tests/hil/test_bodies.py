@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
+from leash import running
 from rfc2217_server import Server
 
 from blindsight.hw.deploy import deploy
@@ -51,7 +53,7 @@ def test_an_emulated_board_from_the_command_line(tmp_path: Path) -> None:
     blindsight = str(Path(sys.executable).with_name("blindsight"))
     command = [blindsight, "hw", "emulate", str(tmp_path / "desk"), "--board", "pico-w", "--link", str(port)]
     for life in range(2):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with running(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout and "emulated" in process.stdout.readline()
             link = Link(str(port))
             if life == 0:
@@ -59,7 +61,7 @@ def test_an_emulated_board_from_the_command_line(tmp_path: Path) -> None:
             code = "print(open('/kept.txt').read())"
             assert link.mpremote("exec", code, doing="reading").strip() == "kept"
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         assert not port.is_symlink()
     done = subprocess.run([*command[:4], "--board", "pi-5"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "does not run MicroPython" in done.stderr

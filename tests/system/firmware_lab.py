@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from leash import leashed
 
 from blindsight.wire import blocks, keys, manifest, result, topics
 
@@ -388,7 +389,9 @@ class Device:
         self, directory: Path, heap: str = "128k", main: Path | None = None, args: tuple[str, ...] = ()
     ):
         command = [MICROPYTHON, "-X", f"heapsize={heap}", str(main or APP / "main.py"), str(directory), *args]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            leashed(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         self.started.append(self)
         self.events: list[dict[str, Any]] = []
         self.stderr = ""

@@ -7,14 +7,16 @@ import contextlib
 import functools
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import psycopg
+from leash import leashed
 
+from blindsight.app.children import free_port
 from blindsight.service.database import Place
 
 STORES = ("sqlite", "postgres")
@@ -50,8 +52,7 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="blindsight-pg-"))
         if self._user:
             shutil.chown(self.folder, self._user)
-        with socket.create_server(("127.0.0.1", 0)) as s:
-            self.port = int(s.getsockname()[1])
+        self.port = free_port()
         self._databases = 0
         command = [_binary("initdb"), "-D", str(self.folder / "data"), "-U", USER, "-A", "trust", "--no-sync"]
         subprocess.run(
@@ -80,7 +81,7 @@ class Server:
         options = [x for k, v in settings.items() for x in ("-c", f"{k}={v}")]
         with open(self.folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(
-                [_binary("postgres"), "-D", str(self.folder / "data"), *options],
+                leashed([_binary("postgres"), "-D", str(self.folder / "data"), *map(str, options)]),
                 stdout=log, stderr=log, user=self._user, cwd="/tmp",
             )  # fmt: skip
         deadline = time.monotonic() + 30
@@ -96,7 +97,7 @@ class Server:
     def stop(self) -> None:
         """Ends it at once, as a crash does: clients are cut off, what was committed comes back."""
         if self._process is not None:
-            self._process.send_signal(subprocess.signal.SIGQUIT)  # type: ignore[attr-defined]
+            self._process.send_signal(signal.SIGQUIT)
             self._process.wait(20)
             self._process = None
 

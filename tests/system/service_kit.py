@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from leash import leashed
 from postgres_kit import store_at
 from service_device import Client, Device, Parcel
 
+from blindsight.app.children import free_port
 from blindsight.channel import Channel
 from blindsight.helper.keys import Keys, new_master, read_master
 from blindsight.helper.plans import Plans
@@ -36,7 +38,14 @@ from blindsight.service.engine import Program, ingest_kind
 from blindsight.wire.blocks import Mode
 from blindsight.wire.jobs import MakeMaterial, Pool
 
-__all__ = ["Client", "Device", "Keys", "Parcel", "read_master"]  # what tests take from here beside its own
+__all__ = [
+    "Client",
+    "Device",
+    "Keys",
+    "Parcel",
+    "free_port",
+    "read_master",
+]  # what tests take from here beside its own
 
 HERE = Path(__file__).parent
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -180,11 +189,6 @@ def used_slots(folder: Path) -> list[str]:
 # --- servers
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return int(s.getsockname()[1])
-
-
 class Process:
     """A server process with its log in a file."""
 
@@ -198,7 +202,7 @@ class Process:
         self._before = self.count("started")
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(
-                self.command, stdout=out, stderr=out, env={**self.env, **(env or {})}
+                leashed(self.command), stdout=out, stderr=out, env={**self.env, **(env or {})}
             )
         return self
 
@@ -208,7 +212,7 @@ class Process:
         self.process.kill()
         self.process.wait(10)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = 90) -> int:
         assert self.process
         return self.process.wait(seconds)
 
@@ -230,12 +234,16 @@ class Process:
         self.until("started", self._before + 1)
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM; the exit code. One that does not heed it is killed, and `TimeoutExpired` says so."""
         if self.process is None:
             return 0
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
     def events(self) -> list[dict[str, Any]]:
         """The JSON lines of the log."""
@@ -257,7 +265,14 @@ def mosquitto(folder: Path, port: int, extra: str = "") -> Process:
     return broker
 
 
-def wait_port(port: int, seconds: float = 10) -> None:
+def stop_all(*processes: Process) -> None:
+    """Stops each, also when one before it does not stop."""
+    with contextlib.ExitStack() as stack:
+        for process in reversed(processes):
+            stack.callback(process.stop)
+
+
+def wait_port(port: int, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
@@ -326,9 +341,7 @@ class Site:
         return self
 
     def stop(self) -> None:
-        for process in (self.cloud, self.helper):
-            if process.process is not None and process.process.poll() is None:
-                process.stop()
+        stop_all(self.cloud, self.helper)
 
 
 @contextlib.contextmanager
@@ -336,10 +349,9 @@ def site(folder: Path, **options: Any) -> Iterator[tuple[Site, Process]]:
     """A started site on a started Mosquitto."""
     port = free_port()
     broker = mosquitto(folder / "broker", port)
-    place = Site(folder, port, **options).start()
-    try:
-        place.cloud.until("subscribed")
+    with contextlib.ExitStack() as stack:
+        stack.callback(broker.stop)
+        place = Site(folder, port, **options)
+        stack.callback(place.stop)
+        place.start().cloud.until("subscribed")
         yield place, broker
-    finally:
-        place.stop()
-        broker.stop()

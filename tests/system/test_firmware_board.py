@@ -3,7 +3,6 @@
 import importlib.util
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,6 @@ import firmware_lab as lab
 
 UNIT = Path(__file__).parents[1] / "unit" / "firmware_scripts"
 SCRIPTS = Path(__file__).parent / "firmware_scripts"
-
-
-@pytest.fixture(autouse=True)
-def _reap() -> Iterator[None]:
-    yield
-    lab.Device.reap()
 
 
 def test_esp32_camera_and_wifi(tmp_path: Path) -> None:

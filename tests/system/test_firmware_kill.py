@@ -3,7 +3,6 @@
 import random
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import firmware_lab as lab
 
 KILLER = Path(__file__).parent / "firmware_scripts" / "killer.py"
-
-
-@pytest.fixture(autouse=True)
-def _reap() -> Iterator[None]:
-    yield
-    lab.Device.reap()
 
 
 def _conclude(provision: lab.Provision, servers: lab.Servers, runs: list[lab.Device]) -> None:

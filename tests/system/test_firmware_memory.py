@@ -4,7 +4,6 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import firmware_lab as lab
 
 SCRIPTS = Path(__file__).parent / "firmware_scripts"
-
-
-@pytest.fixture(autouse=True)
-def _reap() -> Iterator[None]:
-    yield
-    lab.Device.reap()
 
 
 def _run(

@@ -21,6 +21,9 @@ from cryptography.x509.oid import NameOID
 
 sys.path.insert(0, str(Path(__file__).parent))
 import firmware_lab as lab
+from leash import leashed
+
+from blindsight.app.children import free_port
 
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
@@ -57,7 +60,7 @@ class Mosquitto:
     def __init__(self, path: Path, extra: str = "") -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.port, self.tls_port = self._port(), self._port()
+        self.port, self.tls_port = free_port(), free_port()
         ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         ca = _certificate("Test CA", ca_key, "Test CA", ca_key, True)
         cert = _certificate("localhost", key, "Test CA", ca_key, False)
@@ -78,17 +81,11 @@ class Mosquitto:
         )
         self.start()
 
-    @staticmethod
-    def _port() -> int:
-        with socket.create_server(("127.0.0.1", 0)) as s:
-            return int(s.getsockname()[1])
-
     def start(self) -> None:
         assert MOSQUITTO, "install mosquitto (apt-get install mosquitto)"
         with (self.path / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [MOSQUITTO, "-v", "-c", str(self.path / "mosquitto.conf")], stdout=log, stderr=log
-            )
+            command = leashed([MOSQUITTO, "-v", "-c", str(self.path / "mosquitto.conf")])
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
         for _ in range(200):
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -128,12 +125,6 @@ class Cloud:
         self.client.disconnect()
         self.client.loop_stop()
         assert self.errors == []
-
-
-@pytest.fixture(autouse=True)
-def _reap() -> Iterator[None]:
-    yield
-    lab.Device.reap()
 
 
 @pytest.fixture

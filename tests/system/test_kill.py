@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from leash import leashed
+
 from blindsight.models import zoo
 from blindsight.nn import floatnet
 from blindsight.nn.model import Model
@@ -32,7 +35,7 @@ def run_with_kills(folder: Path, pictures: int, kills: int, rng: random.Random) 
         path = model_path if party == 0 else folder / "plan.json"
         with open(folder / f"stderr-{party}", "ab") as errors:
             command = [sys.executable, str(WORKER), str(party), str(folder), str(path)]
-            return subprocess.Popen(command, stderr=errors)
+            return subprocess.Popen(leashed(command), stderr=errors)
 
     workers = [start(0), start(1)]
     hit, deadline = 0, time.monotonic() + 400

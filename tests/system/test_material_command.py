@@ -2,10 +2,15 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from leash import running
+
+from blindsight.app.children import free_port
 
 BLINDSIGHT = [sys.executable, "-m", "blindsight.app.cli"]
 
@@ -16,21 +21,14 @@ def run(*args, check=True) -> subprocess.CompletedProcess:
     return done
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
-
-
 def test_make_list_purge(tmp_path):
     site, port = tmp_path / "site", free_port()
     run("keys", "init", site, "--model", "mnist", "--link-port", port)
     nobody = run("material", "make", "--config", site / "cloud.toml", check=False)
     assert nobody.returncode == 1 and "is the other server up" in nobody.stderr
 
-    helper = subprocess.Popen(
-        [*BLINDSIGHT, "helper", "--config", str(site / "helper.toml")], stderr=subprocess.DEVNULL
-    )
-    try:
+    serve = [*BLINDSIGHT, "helper", "--config", str(site / "helper.toml")]
+    with running(serve, stderr=subprocess.DEVNULL) as helper:
         deadline = time.monotonic() + 60
         while True:
             made = run(
@@ -40,7 +38,6 @@ def test_make_list_purge(tmp_path):
                 break
             time.sleep(0.2)
         assert json.loads(made.stdout)["material"] == {"w0": {"mnist": 20}}, made.stderr
-    finally:
         helper.send_signal(signal.SIGTERM)
         assert helper.wait(60) == 0
 

@@ -7,7 +7,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -101,16 +100,10 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return script
 
 
-@pytest.fixture
-def reaped() -> Iterator[None]:
-    yield
-    lab.Device.reap()
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("mode", ["rlwe", "rlwe-sk", "aes"])
 def test_an_emulated_pi_is_answered(
-    client: pathlib.Path, mode: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, reaped: None
+    client: pathlib.Path, mode: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lab, "MICROPYTHON", str(client))
     provision = lab.Provision(tmp_path / "device", count=2, mode=mode)

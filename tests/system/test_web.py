@@ -20,8 +20,10 @@ import pytest
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 import chromium
 from chromium import Chromium, Page
+from leash import running
 
 from blindsight.app.demo_report import Options
 from blindsight.app.web import serving
@@ -368,27 +370,19 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     code 0, no process and no file left.
     """
     command = [sys.executable, "-m", "blindsight.app.cli", "demo", "--web", "--json"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        start_new_session=True,
-    )
-    try:
+    with running(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)}, start_new_session=True,
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         address = json.loads(process.stdout.readline())["address"]
         assert address.startswith("http://127.0.0.1:")
-        children = [pid for pid in children_of(process.pid)]
+        children = children_of(process.pid)
         assert len(children) == 3  # broker, helper, cloud
         os.killpg(process.pid, signal.SIGINT)
-        out, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
+        out, errors = process.communicate(timeout=60)
     assert process.returncode == 0 and out == "" and "Traceback" not in errors, errors
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
