@@ -154,8 +154,7 @@ class Place:
     def stop(self) -> None:
         for client in [*self.clients, self.flood]:
             client.close()
-        for process in (*self.clouds, self.helper, self.broker):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.stop()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # frozen by a fault: killed
+            kit.stop_all(*self.clouds, self.helper, self.broker)
         for net in self.nets.values():
             net.close()
