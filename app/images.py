@@ -38,6 +38,8 @@ def load_images(path: Path, count: int | None = None) -> tuple[np.ndarray, np.nd
         raise ImagesError(f"{path}: no such file") from None
     except READING as error:
         why = " ".join(str(error).split())
+        if "pickle" in why:  # numpy's advice is to load it all the same
+            why = "no archive, or one of Python objects"
         raise ImagesError(
             f"{path}: not an .npz of plain arrays ({why}): write one with numpy.savez(FILE, x=pictures)"
         ) from None
