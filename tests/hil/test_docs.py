@@ -5,6 +5,7 @@ the Pi client are the real ones. Only names are put in: the port, HOST, the brok
 architecture of the unix port, which is what runs on the emulated board.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
+from leash import leashed, running
 
 from blindsight.app.children import free_port
 from blindsight.hw.emulated_esp import EspBoard, stand_in_firmware
@@ -79,7 +83,7 @@ class Desk:
         if command.startswith(SERVERS):
             with open(self.folder / f"{words[0]}{len(self.running)}.log", "wb") as log:
                 self.running.append(
-                    subprocess.Popen(words, cwd=self.folder, env=self.env, stdout=log, stderr=log)
+                    subprocess.Popen(leashed(words), cwd=self.folder, env=self.env, stdout=log, stderr=log)
                 )
             return ""
         done = subprocess.run(
@@ -106,17 +110,19 @@ class Desk:
         return EspBoard(self.folder / name, known.flash.chip, known.flash.offset, **more)
 
     def close(self) -> None:
-        for process in reversed(self.running):
-            process.terminate()
-            process.wait(20)
+        with contextlib.ExitStack() as stack:
+            for process in self.running:
+                stack.enter_context(process)
+                stack.callback(process.kill)
+                stack.callback(process.wait, 60)
+                stack.callback(process.terminate)
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    place = Desk(tmp_path_factory.mktemp("desk"))
-    place.section("The servers, once")
-    yield place
-    place.close()
+    with contextlib.closing(Desk(tmp_path_factory.mktemp("desk"))) as place:
+        place.section("The servers, once")
+        yield place
 
 
 def result(events: str) -> dict[str, Any]:
@@ -173,16 +179,13 @@ def test_a_board_without_a_camera_then_updates_romfs_and_mip(desk: Desk) -> None
         assert "slot rom" in desk.run(romfs, board.port)
         assert json.loads(desk.run(f"blindsight hw selftest {board.port} --json"))["passed"]
         server = [sys.executable, "-m", "http.server", "0", "--bind", "127.0.0.1"]
-        with subprocess.Popen(
+        with running(
             server, cwd=ROOT / "device_fw" / "app", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
             env=desk.env | {"PYTHONUNBUFFERED": "1"},
         ) as web:  # fmt: skip
             assert web.stdout
             desk.web = int(web.stdout.readline().split("port ")[1].split()[0])
-            try:
-                assert "Done" in desk.run(mip, board.port)
-            finally:
-                web.kill()
+            assert "Done" in desk.run(mip, board.port)
         code = "import bsdev.encrypt, bsdev; print(bsdev.__file__, bsdev.VERSION)"
         assert desk.run(f"mpremote connect {board.port} exec '{code}'").startswith("bsdev/__init__.py 1.")
         files = json.loads((ROOT / "device_fw" / "app" / "package.json").read_text())["urls"]
@@ -222,8 +225,8 @@ def test_a_pi(desk: Desk) -> None:
         desk.run(command)
     desk.running[0].send_signal(1)  # SIGHUP, as the page says
     answers, end = {}, time.monotonic() + 120
-    with subprocess.Popen(
-        run.split(), cwd=desk.folder, env=desk.env, stdout=subprocess.PIPE, text=True
+    with running(
+        shlex.split(run), cwd=desk.folder, env=desk.env, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
         for line in process.stdout:
