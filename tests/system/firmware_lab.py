@@ -415,7 +415,7 @@ class Device:
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [e for e in self.events if e["event"] == kind]
 
-    def wait_for(self, kind: str, count: int = 1, seconds: float = 20) -> list[dict[str, Any]]:
+    def wait_for(self, kind: str, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
         end = time.monotonic() + seconds
         while len(self.of(kind)) < count:
             if time.monotonic() > end or (
@@ -425,7 +425,7 @@ class Device:
             time.sleep(0.01)
         return self.of(kind)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = 90) -> int:
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:

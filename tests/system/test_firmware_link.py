@@ -270,17 +270,19 @@ def test_commands(bench: Bench) -> None:
 
 def test_deep_sleep_cycle(bench: Bench) -> None:
     """Each wake: one picture, its answer (also of earlier ones), then sleep; ids stay unique across wakes."""
-    bench.build(3, count=0, interval_s=5, sleep="deep", awake_s=0.6, retry_s=5)
+    bench.build(3, count=0, interval_s=600, sleep="deep", awake_s=3, retry_s=30)
     bench.servers.reply = lambda image, kind: kind == 1
     first = bench.start()
     assert first.wait() == 0, first.stderr
-    assert first.events[-1]["event"] == "sleep" and 1 <= first.events[-1]["seconds"] <= 5
+    assert first.events[-1]["event"] == "sleep" and 1 <= first.events[-1]["seconds"] <= 600
     assert bench.servers.status["cam-1"]["state"] == "sleeping"
     (image,) = {e["image"] for e in first.of("receipt")}
     record = (bench.provision.path / "pictures" / f"{image}.js").read_text()
     assert "seed" not in record and not list(bench.provision.path.glob("pictures/*.px"))
     bench.broker.send("cam-1", topics.down("cam-1", bytes.fromhex(image)), bench.servers.answers[image])
     bench.servers.reply = lambda image, kind: True
+    bench.provision.config["awake_s"] = 60  # it sleeps as soon as both are answered
+    bench.provision.write()
     second = bench.start()
     assert second.wait() == 0, second.stderr
     assert {e["frame"] for e in second.of("result")} == {0, 1}

@@ -27,7 +27,7 @@ def _run(
     provision.config["broker"]["port"] = broker.port
     provision.write()
     device = lab.Device(provision.path, heap, main, args=(str(lab.APP),) if main else ())
-    assert device.wait(60) == 0, device.stderr
+    assert device.wait(180) == 0, device.stderr
     broker.close()
     assert len(device.of("result")) == frames and device.stderr.count("Error") == 0
     return provision, servers, device
@@ -67,8 +67,8 @@ def test_224x224x3_streams_from_the_camera_buffer(tmp_path: Path) -> None:
     (directory / "device" / "frames.bin").write_bytes(raw)
     camera = {"kind": "replay", "path": "frames.bin", "format": "rgb565", "width": 320, "height": 240}
     _, servers, large = _run(
-        directory, "128k", frames=1, height=224, width=224, channels=3, camera=camera, polys_per_block=4
-    )
+        directory, "128k", frames=1, height=224, width=224, channels=3, camera=camera, polys_per_block=4, timeout_s=60
+    )  # fmt: skip  # the lab's servers decrypt 147 polynomials before they acknowledge the manifest
     (image,) = servers.pixels
     assert servers.pixels[image] == _frame_module().resize(raw, "rgb565", (320, 240), (224, 224, 3))
     assert servers.largest == 4 * 3840 and len(servers.blocks[image]) == 37
