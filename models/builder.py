@@ -83,7 +83,7 @@ MONOTONIC_HEADS = {"Softmax", "softmax", "LogSoftmax", "log_softmax"}
 SUPPORTED = (
     "Conv2d, Linear, BatchNorm, ReLU, ReLU6, Hardtanh, LeakyReLU, Tanh, Sigmoid, Hardsigmoid, SiLU, GELU, Hardswish, Mish, ELU, "
     "Softplus, SELU, CELU, PReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, mean over space, Flatten, view, Dropout, "
-    "Identity, addition, concatenation, slices, permute, zero padding, scaling by constants"
+    "Identity, addition, maximum, minimum, abs, concatenation, slices, permute, zero padding, scaling by constants"
 )
 
 

@@ -205,7 +205,20 @@ def log_sigmoid(b: Builder, x: Sym) -> Sym:
 
 
 def maximum(b: Builder, x: Any, y: Any) -> Sym:
+    if isinstance(x, Sym) and isinstance(y, Sym):
+        return add(b, y, relu(b, sub(b, x, y)))
     return clamp(b, *((x, y) if isinstance(x, Sym) else (y, x)))
+
+
+def minimum(b: Builder, x: Any, y: Any) -> Sym:
+    if isinstance(x, Sym) and isinstance(y, Sym):
+        return sub(b, x, relu(b, sub(b, x, y)))
+    s, bound = (x, y) if isinstance(x, Sym) else (y, x)
+    return clamp(b, s, None, bound)
+
+
+def absolute(b: Builder, x: Sym) -> Sym:
+    return sub(b, affine(b, relu(b, x), 2.0, 0.0), x)
 
 
 def add(b: Builder, x: Any, y: Any, alpha: float = 1) -> Sym:

@@ -100,6 +100,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "clip": layers.clamp,
     "threshold": lambda b, x, threshold, value: layers.clamp(b, x, threshold if threshold == value else None),
     "maximum": layers.maximum,
+    "minimum": layers.minimum,
+    **dict.fromkeys(("abs", "absolute"), layers.absolute),
     "relu6": lambda b, x: layers.clamp(b, x, 0, 6),
     "hardtanh": layers.hardtanh,
     "leaky_relu": layers.leaky_relu,
