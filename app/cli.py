@@ -55,8 +55,14 @@ def main() -> None:
     except Exception as error:
         if not is_users(error):
             raise
-        print(f"blindsight: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"blindsight: {' '.join(_words(error).split())}", file=sys.stderr)
         sys.exit(1)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def is_users(error: Exception) -> bool:
