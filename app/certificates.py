@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from blindsight.offline.cursor import write_durably
+from blindsight.service.secretfile import as_kept, key_password
 
 DAYS = 825
 AUTHORITY_DAYS = 3650  # boards outlive their certificates
@@ -41,7 +42,9 @@ def make(folder: Path, days: int = DAYS) -> None:
 
 
 def renew(folder: Path, days: int = DAYS) -> str:
-    """Fresh certificates and keys for cloud, helper and broker under the authority in `folder`; until when."""
+    """Fresh certificates and keys for cloud, helper and broker under the authority in `folder`; until when. A key takes
+    the place of one that was sealed under the same passphrase.
+    """
     authority, ca = _load(folder)
     for name, host in SERVERS.items():
         key = ec.generate_private_key(ec.SECP256R1())
@@ -138,7 +141,9 @@ class Clients:
 
 def _load(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     try:
-        key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+        sealed = (folder / "ca.key").read_bytes()
+        passphrase = key_password(folder / "ca.key")() if b"-----BEGIN ENCRYPTED" in sealed else None
+        key = serialization.load_pem_private_key(sealed, passphrase)
         ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
     except (OSError, ValueError) as error:
         raise CertificateFault(
@@ -193,5 +198,9 @@ def _usage(signs: bool) -> x509.KeyUsage:
 
 
 def _write(folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    place, data = folder / f"{name}.key", key.private_bytes(*PRIVATE)
+    data = (
+        as_kept(place, data) if place.exists() else data
+    )  # before anything changes: the passphrase may be missing
     (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    write_durably(folder / f"{name}.key", key.private_bytes(*PRIVATE))
+    write_durably(place, data)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from nacl import pwhash
 
@@ -115,6 +116,26 @@ def test_a_tls_key_is_sealed_as_pkcs8(tmp_path: Path, monkeypatch: pytest.Monkey
     secretfile.unseal_file(tls / "cloud.key", b"correct horse")
     monkeypatch.delenv(secretfile.PASSPHRASE_FILE)
     files.context(server=False)
+
+
+def test_renewed_keys_stay_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificates.make(tmp_path)
+    secretfile.seal_file(tmp_path / "ca.key", b"correct horse")
+    secretfile.seal_file(tmp_path / "cloud.key", b"correct horse")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(SecretError, match=secretfile.PASSPHRASE_FILE):
+        certificates.renew(tmp_path)
+    assert before == {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    passphrase(tmp_path, monkeypatch)
+    certificates.renew(tmp_path)
+    for name, sealed in (("cloud", b"correct horse"), ("helper", None)):
+        data = (tmp_path / f"{name}.key").read_bytes()
+        assert data != before[f"{name}.key"]
+        key = serialization.load_pem_private_key(
+            data, sealed
+        )  # TypeError where it is sealed and should not be, or not
+        made = x509.load_pem_x509_certificate((tmp_path / f"{name}.pem").read_bytes())
+        assert made.public_key() == key.public_key()
 
 
 def test_the_commands(tmp_path: Path) -> None:

@@ -142,10 +142,13 @@ def seal_file(path: Path, passphrase: bytes) -> None:
 
 
 def as_kept(path: Path, data: bytes) -> bytes:
-    """`data` in the form that a secret file has its contents in: sealed under the same passphrase where it is sealed."""
-    with path.open("rb") as file:
-        sealed = is_sealed(file.read(len(MAGIC)))
-    return seal(data, given_passphrase(str(path))) if sealed else data
+    """`data` in the form that the file `path` has its contents in: sealed under the same passphrase where it is sealed."""
+    now = path.read_bytes()
+    if is_sealed(now):
+        return seal(data, given_passphrase(str(path)))
+    if b"-----BEGIN ENCRYPTED" in now:
+        return _pem(data, None, serialization.BestAvailableEncryption(given_passphrase(str(path))), path)
+    return data
 
 
 def unseal_file(path: Path, passphrase: bytes) -> None:
