@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -158,6 +157,6 @@ def register(app: typer.Typer) -> None:
     @group.command("run")
     def run(port: Annotated[int, typer.Option(help="port on loopback")] = 1883) -> None:
         """The embedded broker, in the foreground: for trials on one machine, no TLS, nothing kept."""
-        raise typer.Exit(
-            subprocess.call([sys.executable, "-m", "blindsight.app.embedded", "--port", str(port)])
-        )
+        from blindsight.app.embedded import serve
+
+        serve(port)

@@ -19,7 +19,7 @@ CONFIG = {
 }
 
 
-async def serve(port: int) -> None:
+async def _serve(port: int) -> None:
     """Serves until SIGTERM or SIGINT."""
     try:
         from amqtt.broker import Broker
@@ -36,13 +36,18 @@ async def serve(port: int) -> None:
     await broker.shutdown()
 
 
+def serve(port: int) -> None:
+    """The broker on 127.0.0.1:`port`, in the foreground, until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("amqtt").setLevel(logging.ERROR)
+    asyncio.run(_serve(port))
+
+
 def main() -> None:
     """`python -m blindsight.app.embedded --port N`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    logging.basicConfig(level=logging.WARNING)
-    logging.getLogger("amqtt").setLevel(logging.ERROR)
-    asyncio.run(serve(parser.parse_args().port))
+    serve(parser.parse_args().port)
 
 
 if __name__ == "__main__":
