@@ -138,6 +138,8 @@ def _per_channel(value: Sequence[float] | float, channels: int, name: str) -> tu
 
 
 def _reveal(mode: str, classes: int) -> Reveal:
+    if mode == "probabilities" and classes < 2:
+        raise CompileError("probabilities need 2 classes or more, the network has 1: reveal logits")
     if mode in ("logits", "probabilities"):
         return Reveal(mode, classes)
     if mode == "topk":

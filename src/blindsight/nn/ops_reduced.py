@@ -91,7 +91,10 @@ class Clip(ReducedOp):
     def check(self, sources: Sequence[Op]) -> None:
         super().check(sources)
         half = 1 << (self.m - 1)
-        self.require(-half <= self.low < self.high <= half, "low and high must fit m bits, low below high")
+        self.require(
+            -half <= self.low < self.high <= half and self.high - self.low < 2 * half,
+            "low and high must fit m bits, low below high, less than 2^m apart",
+        )
         self.require_output(sources[0].shape, self.scale)
 
 
