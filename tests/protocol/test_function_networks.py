@@ -255,3 +255,15 @@ def test_probabilities_are_the_softmax_of_the_logits() -> None:
     logits = floatnet.forward(model.graph, pictures[:3]).astype(np.float64)
     want = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert np.abs(got - want).max() < 2.0**-7 and np.abs(got.sum(1) - 1).max() < 0.02
+
+
+def test_a_clamp_wider_than_its_input_runs_as_it_was_simulated() -> None:
+    torch.manual_seed(2)
+    module = nn.Sequential(nn.Conv2d(1, 2, 3, 2), nn.Hardtanh(-1e4, 1e4), nn.Flatten(), nn.Linear(18, 4))
+    pictures = np.random.default_rng(5).integers(0, 256, (16, 8, 8, 1), dtype=np.uint8)
+    model = compile_model(module, pictures, name="n", reveal="logits", weight_bits=12, m=14).model
+    plan = model.plan
+    result, seen = run_secure(model, pictures[:2])
+    assert [check_layers(plan, shares) for shares in seen] == [{"clip"}] * 2
+    simulated = run_values(plan, model.ints, pictures[:2], np.random.default_rng(1))
+    assert np.abs(result.view(np.int32) - simulated).max() <= 2.0 ** (plan.output_scale - 8)

@@ -12,16 +12,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from blindsight.app.cli import build
+from blindsight.app.compile import CompileUsageError, name_of
 from blindsight.models import CompileError, compile_model, load_module, zoo
 from blindsight.models.bounds import Interval, dropped_bits
 from blindsight.models.compiled import TARGET
 from blindsight.models.noise import Noise, gradients
+from blindsight.models.search import expected_agreement
 from blindsight.nn import kernels
 from blindsight.nn.floatnet import forward
 from blindsight.nn.ideal import run_values
 from blindsight.nn.model import Model
 from blindsight.nn.ops import Op, ReducedOp, Reshape
 from blindsight.nn.plan import Linear, Reveal
+from blindsight.wire.keys import MODEL
 
 X = np.load(zoo.pictures("mnist"))["x"]
 
@@ -112,6 +116,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "a bias beyond the accumulator": (shifted(1e9), "with weights of 4 bits: train with weight decay"),
     "a sum of unlike values": (Unlike(), "put a batch norm before the addition"),
     "linear on a picture": (nn.Linear(28, 10), "flatten"),
+    "lazy layers": (nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "call it once on a batch"),
     "too small a picture": (nn.Sequential(nn.MaxPool2d(16), nn.MaxPool2d(2)), "too small"),
     "wrong channels": (nn.Conv2d(3, 4, 3), "takes 3 channels"),
 }
@@ -138,11 +143,91 @@ def test_bad_arguments_are_refused() -> None:
         ({"reveal": "topk:11"}, "reveal"),
         ({"labels": ["a"]}, "labels"),
         ({"name": "a/b"}, "name"),
+        ({"name": "-a"}, "the first no sign"),
+        ({"labels": ["a"] * 11}, "11 labels for 10 classes"),
+        ({"headroom": 0.5}, "headroom"),
+        ({"mean": float("nan")}, "mean must be numbers"),
     ):
         given = {"calibration": X[:8], "name": "n", **arguments}
         with pytest.raises(ValueError) as caught:
             compile_model(net, **given)
         assert message in str(caught.value), (message, str(caught.value))
+
+
+def test_names_are_in_the_small_letters_of_manifests(tmp_path: Path) -> None:
+    stems = ("LeNet", "My Net (2)", "Ä", "a.B-c_1")
+    assert [name_of(Path(f"{stem}.bsm")) for stem in stems] == ["lenet", "my-net-2", "model", "a.b-c_1"]
+    np.savez(tmp_path / "x.npz", x=X[:8])
+    cli = build("compile")
+
+    def asked(out: str, *more: str) -> None:
+        source, known = "torch.nn:Flatten", str(tmp_path / "x.npz")
+        bits = ("--weight-bits", "8", "--m", "16")
+        cli(
+            ["compile", source, "--calibration", known, "--out", str(tmp_path / out), *bits, *more],
+            standalone_mode=False,
+        )
+
+    asked("My Net.bsm")
+    asked("N.bsm", "--name", "LeNet")
+    names = [Model.load(tmp_path / f"{stem}.bsm").plan.name for stem in ("My Net", "N")]
+    assert names == ["my-net", "lenet"] and all(map(MODEL.fullmatch, names))
+    with pytest.raises(CompileUsageError, match=r"must end in \.bsm, not 'M\.BSM'"):
+        asked("M.BSM")
+
+
+class Residual(nn.Module):
+    """A branch that adds nothing, as residual networks begin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inner, self.outer = (
+            nn.Linear(784, 16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 16, bias=False),
+        )
+        self.end = nn.Linear(16, 10)
+        nn.init.zeros_(self.outer.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.stem(x.flatten(1)))
+        return self.end(F.relu(x + self.outer(F.relu(self.inner(x)))))
+
+
+def zeroed(layer: int) -> nn.Module:
+    module = flat(nn.ReLU())
+    nn.init.zeros_(module[layer].weight)
+    return module
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: zeroed(1), lambda: zeroed(3), Residual], ids=["first", "last", "branch"]
+)
+def test_a_layer_of_zero_weights_is_its_bias(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    module = make()
+    made = compile_model(module, X[:32], name="n", weight_bits=12, m=16)
+    x = X[32:64, :, :, None]
+    fixed = run_values(made.plan, made.model.ints, x, np.random.default_rng(0)) / 2.0**made.plan.output_scale
+    floats = forward(made.model.graph, x)
+    assert np.abs(fixed - floats).max() <= 0.002 * floats.std() and made.agreement >= TARGET
+    assert compile_model(module, X[:32], name="n").agreement >= TARGET  # of bits that are chosen
+
+
+def test_a_network_of_one_logit_is_judged_by_its_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 1))
+    made = compile_model(module, X[:64], name="n", reveal="logits")
+    assert made.plan.classes == 1 and TARGET <= made.agreement < 1
+    x = X[64:128, :, :, None]
+    fixed = run_values(made.plan, made.model.ints, x, np.random.default_rng(0)) / 2.0**made.plan.output_scale
+    floats = forward(made.model.graph, x)
+    assert np.abs(fixed - floats).max() < 0.05 * floats.std()
+    wrong = expected_agreement(floats, -floats)
+    assert wrong == 0 < expected_agreement(floats, floats)
+    monkeypatch.setattr("blindsight.models.compiler.Search", None)  # refused before it
+    with pytest.raises(CompileError, match="reveal logits"):
+        compile_model(module, X[:8], name="n", reveal="probabilities")
 
 
 def test_a_module_that_changes_is_noticed() -> None:
@@ -351,6 +436,7 @@ def test_pickled_networks_are_refused_by_name(tmp_path: Path) -> None:
         (lambda: load_module(source, tmp_path / "none.pt"), "no such file"),
         (lambda: load_module("nowhere:Net"), "cannot import"),
         (lambda: load_module("blindsight.models.zoo.nets:None"), "cannot import"),
+        (lambda: load_module("math:sqrt"), "TypeError"),
         (lambda: load_module("os:getcwd"), "not a torch.nn.Module"),
         (lambda: load_module(str(tmp_path / "none.pt2")), "no such file"),
         (lambda: load_module(str(zoo.path("mnist"))), "compiled model already"),

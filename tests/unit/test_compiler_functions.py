@@ -1,6 +1,7 @@
 """Functions other than ReLU in the compiler: spellings, what is refused and why, scales that the protocols take."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from blindsight.models import CompileError, compile_model
+from blindsight.mpc.clip import Clip as SecureClip
 from blindsight.nn import floatnet
 from blindsight.nn.ideal import run_values
 from blindsight.nn.model import Model
+from blindsight.nn.ops import Input
 from blindsight.nn.plan import Clip, LeakyRelu, Lut
 
 RNG = np.random.default_rng(6)
@@ -33,9 +36,11 @@ class Net(nn.Module):
 SPELLINGS: dict[str, tuple[Callable[[Tensor], Tensor], type]] = {
     "relu6": (lambda x: F.relu6(x, True), Clip),
     "hardtanh": (lambda x: F.hardtanh(x, -2.0, 2.0), Clip),
+    "clamp wider than its input": (lambda x: x.clamp(-1000, 1000), Clip),
     "clamp": (lambda x: x.clamp(-1, 3), Clip),
     "leaky": (lambda x: F.leaky_relu(x, 0.1, inplace=True), LeakyRelu),
     "leaky module": (nn.LeakyReLU(0.2, inplace=True), LeakyRelu),
+    "rrelu": (nn.RReLU(), LeakyRelu),
     "prelu": (nn.PReLU(), LeakyRelu),
     "tanh": (lambda x: x.tanh(), Lut),
     "sigmoid": (torch.sigmoid, Lut),
@@ -96,6 +101,10 @@ COMPOSED: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu, tanh": nn.GELU("tanh"),
     "clamp above": lambda x: x.clamp(max=0.5),
     "clamp below": lambda x: x.clamp(min=-0.3),
+    "absolute": lambda x: x.abs(),
+    "greater of two": lambda x: torch.maximum(x, 0.5 - 2 * x),
+    "lesser of two": lambda x: torch.minimum(x, 0.5 - 2 * x),
+    "lesser of a number": lambda x: torch.minimum(x, torch.tensor(0.25)),
     "swish": lambda x: x * torch.sigmoid(x),
     "quick gelu": lambda x: torch.sigmoid(1.702 * x) * x,
     "hard swish": lambda x: x * F.relu6(x + 3) / 6,
@@ -137,6 +146,22 @@ def test_large_inputs_of_bounded_functions_keep_their_precision() -> None:
             run_values(made.plan, made.model.ints, X, np.random.default_rng(2)) / 2.0**made.plan.output_scale
         )
         assert np.abs(fixed - floats).max() < 0.02 * floats.std()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "taken"),
+    [
+        *((-512, 511, True), (-511, 512, True), (0, 512, True), (-512, 512, False)),
+        *((-513, 0, False), (0, 513, False), (3, 3, False), (4, 3, False)),
+    ],
+)
+def test_a_plan_takes_the_bounds_that_the_protocol_takes(low: int, high: int, taken: bool) -> None:
+    """Of m = 10 bits: either bound may be its farthest, not both, which are 2^m apart."""
+    source = Input(out="x", inputs=(), shape=(1, 2, 2), scale=0)
+    op = Clip(out="y", inputs=("x",), shape=(1, 2, 2), scale=0, f=0, m=10, low=low, high=high)
+    for take in (lambda: op.check([source]), lambda: SecureClip(0, 10, low, high)):
+        with nullcontext() if taken else pytest.raises(ValueError):
+            take()
 
 
 def test_probabilities_get_logits_of_a_scale_that_softmax_takes() -> None:

@@ -52,6 +52,12 @@ def halves(x: Tensor) -> Tensor:
     return torch.cat([b.relu(), a], 1)
 
 
+def norm() -> nn.Module:
+    made = nn.BatchNorm1d(8)
+    made.weight.data, made.running_mean = torch.linspace(-0.5, 1.5, 8), torch.linspace(0, 0.3, 8)
+    return made
+
+
 BODIES: dict[str, tuple[Callable[[Tensor], Tensor], set[type]]] = {
     "channels": (lambda x: x[:, 2:7], {Slice}),
     "one channel": (lambda x: x[:, 3].relu(), {Slice}),
@@ -60,6 +66,8 @@ BODIES: dict[str, tuple[Callable[[Tensor], Tensor], set[type]]] = {
     "shortcut A": (lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4), "constant", 0).relu(), {Slice}),
     "cut off by padding": (lambda x: F.pad(x, (-1, 2, -1, -1)), {Slice}),
     "halves": (halves, {Slice}),
+    "five parts of eight": (lambda x: torch.cat(x.tensor_split(5, 1)[1:4], 1).relu(), {Slice}),
+    "parts from places": (lambda x: torch.cat(torch.tensor_split(x, (1, 4), 1)[::2], 1).relu(), {Slice}),
     "split": (lambda x: torch.cat([p.relu() for p in torch.split(x, [1, 5, 2], dim=1)[1:]], 1), {Slice}),
     "narrow": (lambda x: x.narrow(1, 2, 4), {Slice}),
     "shuffle": (lambda x: shuffle(x).relu(), {Permute}),
@@ -69,6 +77,12 @@ BODIES: dict[str, tuple[Callable[[Tensor], Tensor], set[type]]] = {
     "swapped": (lambda x: x.transpose(2, 3).relu(), {Permute}),
     "in place": (in_place, set()),
     "largest of a channel": (lambda x: torch.amax(x, (2, 3)), set()),
+    "norm of vectors": (nn.Sequential(nn.ReLU(), nn.Flatten(2), norm(), nn.ReLU()), set()),
+    "weight norm": (
+        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3)), nn.ReLU()),
+        set(),
+    ),
+    "constant padding": (nn.ConstantPad2d((1, 0, 0, 1), 0.0), set()),
     "sum over space": (lambda x: x.sum((2, 3)).relu(), set()),
 }
 
