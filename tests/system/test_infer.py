@@ -1,14 +1,20 @@
 """`blindsight infer`: two processes, real protocols, labels as the float network's; bad input is one clear line."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from blindsight.app.images import ImagesError, load_images
+from blindsight.app.infer import InferError
+from blindsight.app.party import Task
+from blindsight.app.party_process import PartyProcess
 from blindsight.models import zoo
 from blindsight.nn import floatnet
 from blindsight.nn.model import Model
@@ -122,6 +128,77 @@ def test_other_bad_input(tmp_path):
     assert "--link" in fails("infer", "--model", "mnist", "--link", "moon")
     assert "500 pictures" in fails("infer", "--model", "mnist", "--count", "501")
     assert "--count" in fails("infer", "--model", "mnist", "--count", "0")
+
+
+def saved(save, **arrays) -> bytearray:
+    file = io.BytesIO()
+    save(file, **arrays)
+    return bytearray(file.getvalue())
+
+
+def test_damaged_archives_and_bare_arrays_are_told_how_to_be_made(tmp_path):
+    pictures = np.arange(2 * 784, dtype=np.uint8).reshape(2, 28, 28)
+    archive = saved(np.savez_compressed, x=pictures)
+    stream = 30 + archive[26] + archive[28]  # after the local header, the name and the extra field
+    entry = archive.index(b"PK\x01\x02")  # in the directory, with flags at 8 and the method at 10
+    cases = {"bare": (saved(np.save, arr=pictures), "one bare array")}
+    for name, at, value in (("stream", stream, 255), ("password", entry + 8, 1), ("method", entry + 10, 99)):
+        cases[name] = (archive.copy(), "not an .npz of plain arrays")
+        cases[name][0][at] = value
+    for name, (data, text) in cases.items():
+        (tmp_path / f"{name}.npz").write_bytes(data)
+        with pytest.raises(ImagesError) as caught:
+            load_images(tmp_path / f"{name}.npz")
+        message = str(caught.value)
+        assert text in message and "numpy.savez(FILE, x=pictures)" in message and "\n" not in message
+    (tmp_path / "whole.npz").write_bytes(archive)
+    assert np.array_equal(load_images(tmp_path / "whole.npz")[0], pictures)
+
+
+LOUD = """
+import json, sys
+sys.stdin.buffer.readline()
+sys.stdin.buffer.read()
+for i in range(20_000):
+    print(json.dumps({"event": "progress", "phase": "online", "done": i}))
+print(json.dumps({"event": "report"}))
+"""
+
+
+def test_progress_larger_than_a_pipe_is_read(tmp_path, monkeypatch):
+    """A megabyte each way, through pipes that hold 64 KiB."""
+    (tmp_path / "loud.py").write_text(LOUD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    party, heard = PartyProcess("loud", Task(0, "", 1, 1, 1, "lan"), InferError), []
+    try:
+        party.write(bytes(1 << 20), last=True)
+        assert party.hear("report", heard.append) == {"event": "report"}
+    finally:
+        party.stop()
+    assert [event["done"] for event in heard] == list(range(20_000))
+
+
+def test_the_helper_says_nothing_until_its_report(tmp_path):
+    """Nobody reads it before the cloud has ended, so progress of some thousand pictures would fill its pipe."""
+    plan = Model.load(zoo.path("mnist")).plan
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    heard = {"cloud": [], "helper": []}
+    with ExitStack() as stack:
+
+        def start(party, path, port=0):
+            process = PartyProcess(
+                "blindsight.app.party", Task(party, str(path), 2, 1, 1, "lan", port), InferError
+            )
+            stack.callback(process.stop)
+            process.write(np.zeros((2, 784), "<u4").tobytes(), last=True)
+            return process
+
+        helper = start(1, tmp_path / "plan.json")
+        cloud = start(0, zoo.path("mnist"), helper.hear("port")["port"])
+        cloud.hear("report", heard["cloud"].append)
+        helper.hear("report", heard["helper"].append)
+    said = [(event["phase"], event["done"]) for event in heard["cloud"]]
+    assert said == [("offline", 1), ("online", 1), ("offline", 2), ("online", 2)] and heard["helper"] == []
 
 
 def test_plans_that_differ_are_refused(tmp_path):
