@@ -57,11 +57,12 @@ def _certificate(
 class Mosquitto:
     """One broker process on a port of 127.0.0.1, plain and TLS, restarted at will."""
 
-    def __init__(self, path: Path, extra: str = "") -> None:
+    def __init__(self, path: Path, extra: str = "", tls: str = "") -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.port, self.tls_port = free_port(), free_port()
-        ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        self.ca_key = ca_key = ec.generate_private_key(ec.SECP256R1())
+        key = ec.generate_private_key(ec.SECP256R1())
         ca = _certificate("Test CA", ca_key, "Test CA", ca_key, True)
         cert = _certificate("localhost", key, "Test CA", ca_key, False)
         other_key = ec.generate_private_key(ec.SECP256R1())
@@ -77,7 +78,7 @@ class Mosquitto:
             f"per_listener_settings false\nuser root\npersistence true\npersistence_location {path}/\n"
             f"allow_anonymous {'false' if 'password_file' in extra else 'true'}\n{extra}\n"
             f"listener {self.port} 127.0.0.1\nlistener {self.tls_port} 127.0.0.1\n"
-            f"cafile {path}/ca.pem\ncertfile {path}/cert.pem\nkeyfile {path}/key.pem\n"
+            f"cafile {path}/ca.pem\ncertfile {path}/cert.pem\nkeyfile {path}/key.pem\n{tls}\n"
         )
         self.start()
 
@@ -196,6 +197,72 @@ def test_tls_with_a_wrong_authority_or_name(
     assert "New client connected from 127.0.0.1" not in "".join(
         line for line in (broker.path / "log").read_text().splitlines() if "cam-1" in line
     )
+
+
+def _sec1(key: Any) -> bytes:
+    """As `openssl ecparam -genkey` writes it: the curve in a block of its own, then the key."""
+    curve = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    return curve + key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+
+
+@pytest.mark.parametrize("form", [_key_pem, _sec1], ids=["pkcs8", "sec1 after its curve"])
+@pytest.mark.parametrize("chain", [True, False], ids=["chain", "leaf"])
+def test_a_certificate_of_an_intermediate_authority(tmp_path: Path, form: Any, chain: bool) -> None:
+    """The broker knows the root alone: the device is let in when its file has the intermediate's certificate too."""
+    broker = Mosquitto(tmp_path / "broker", tls="require_certificate true")
+    try:
+        provision, servers = _device(
+            tmp_path, broker.tls_port, 1, tls=True, ca="ca", certificate="own.pem", key="own.key"
+        )
+        shutil.copy(broker.path / "ca.pem", provision.path / "ca")
+        between, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        found = [_certificate("cam-1", key, "Between", between, False)]
+        if chain:
+            found.append(_certificate("Between", between, "Test CA", broker.ca_key, True))
+        pem = b"".join(c.public_bytes(serialization.Encoding.PEM) for c in found)
+        (provision.path / "own.pem").write_bytes(pem)
+        (provision.path / "own.key").write_bytes(form(key))
+        cloud = Cloud(broker.port, servers)
+        device = lab.Device(provision.path)
+        if chain:
+            assert device.wait() == 0, device.stderr
+            _answered(provision, servers, device)
+        else:
+            device.wait_for("offline", 2)
+            device.kill()
+            assert not device.of("connected")
+        cloud.stop()
+    finally:
+        broker.kill()
+
+
+def test_files_that_hold_the_wrong_thing_are_named(tmp_path: Path, broker: Mosquitto) -> None:
+    provision, _ = _device(tmp_path, broker.tls_port, tls=True, ca="ca", certificate="own.pem", key="own.key")
+    shutil.copy(broker.path / "ca.pem", provision.path / "ca")
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem, secret = serialization.Encoding.PEM, serialization.BestAvailableEncryption(b"password")
+    forms = serialization.PrivateFormat
+    for name, data, message in (
+        ("own.key", _sec1(key).split(b"-----BEGIN EC PRIVATE")[0], "holds no PRIVATE KEY"),
+        ("own.key", key.private_bytes(pem, forms.PKCS8, secret), "wants a password"),
+        ("own.key", key.private_bytes(pem, forms.TraditionalOpenSSL, secret), "wants a password"),
+        ("own.key", _key_pem(key).replace(b"-----END", b"A\n-----END"), "is damaged"),
+        ("own.pem", _key_pem(key), "holds no CERTIFICATE"),
+        ("ca", _key_pem(key), "holds no CERTIFICATE"),
+    ):
+        shutil.copy(broker.path / "cert.pem", provision.path / "own.pem")
+        shutil.copy(broker.path / "key.pem", provision.path / "own.key")
+        before = (provision.path / name).read_bytes()
+        (provision.path / name).write_bytes(data)
+        device = lab.Device(provision.path)
+        assert device.wait() == 2
+        line = f"blindsight: {provision.path / name} {message}"
+        assert device.stderr.startswith(line) and device.stderr.count("\n") == 1, device.stderr
+        (provision.path / name).write_bytes(before)
 
 
 def test_missing_authority_file_is_named(tmp_path: Path, broker: Mosquitto) -> None:

@@ -61,9 +61,11 @@ def _broker(cfg, broker, name):
     if bool(broker.get("certificate")) != bool(broker.get("key")):
         raise ConfigError("config.json: " + name + ".certificate and " + name + ".key belong together")
     if broker.get("tls"):
+        from bsdev import pem
+
         for file in ("ca", "certificate", "key"):
             if broker.get(file):
-                cfg.read(broker[file])
+                pem.load(cfg, broker, file)
     if not broker.get("tls") and broker.get("password") and broker["host"] not in ("127.0.0.1", "localhost"):
         raise ConfigError("config.json: a password without " + name + ".tls goes only to this machine")
 

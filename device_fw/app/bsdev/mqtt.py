@@ -7,7 +7,6 @@ it must keep has to be durable by then. Every error is an OSError; close and con
 not re-entrant: on_message must not publish.
 """
 
-import binascii
 import select
 import socket
 import struct
@@ -36,17 +35,6 @@ def _length(n):
         out.append(low | (128 if n else 0))
         if not n:
             return bytes(out)
-
-
-def _der(data):
-    """What a .der or .pem file holds, as DER (not every port parses PEM): certificates, or a key."""
-    if b"-----BEGIN" not in data:
-        return [data]
-    found = []
-    for part in data.split(b"-----BEGIN ")[1:]:
-        part = part[part.index(b"-----") + 5 :]
-        found.append(binascii.a2b_base64(part.split(b"-----END")[0].replace(b"\r", b"").replace(b"\n", b"")))
-    return found
 
 
 class Link:
@@ -114,14 +102,17 @@ class Link:
     def _tls(self, sock, name):
         import ssl
 
+        from bsdev import pem
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.verify_mode = ssl.CERT_REQUIRED
         try:
-            for certificate in _der(self.cfg.read(self.broker["ca"])):
+            for certificate in pem.load(self.cfg, self.broker, "ca"):
                 context.load_verify_locations(cadata=certificate)
             if self.broker.get("certificate"):
-                own = [_der(self.cfg.read(self.broker[name]))[0] for name in ("certificate", "key")]
-                context.load_cert_chain(*own)
+                key = pem.load(self.cfg, self.broker, "key")[0]
+                for certificate in pem.load(self.cfg, self.broker, "certificate"):
+                    context.load_cert_chain(certificate, key)  # each joins those before it: the chain
             return context.wrap_socket(sock, server_hostname=name)
         except ValueError as e:  # what a certificate that does not verify raises
             raise OSError("TLS: " + str(e).replace("\n", " "))

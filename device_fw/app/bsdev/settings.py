@@ -36,7 +36,7 @@ class Settings:
                 self.path(name) + " must hold " + str(size) + " bytes: provision the device again"
             )
         if len(data) == 6145:
-            raise ConfigError(self.path(name) + " is over 6 KiB: keep only the authority's certificate")
+            raise ConfigError(self.path(name) + " is over 6 KiB: keep only the certificates that are needed")
         return data
 
     def shard(self):
