@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import firmware_lab as lab
+
+from blindsight.app.children import free_port
 
 SCHEMA = json.loads(
     (Path(__file__).parents[1] / "vectors" / "home_assistant_discovery.schema.json").read_text()
@@ -73,6 +76,7 @@ def test_without_a_second_broker_the_cloud_s_hears_telemetry_and_no_answer(bench
     (message,) = bench.cloud.json("/config")
     jsonschema.validate(message, SCHEMA)
     assert set(message["components"]) == {"state", "heap", "pending", "energy"}
+    assert {c["expire_after"] for c in message["components"].values()} == {3 * (60 + 5) + 60}
     state = bench.cloud.json("/status")[-1]
     assert state["heap"] > 10_000 and state["energy"] == 1.7 and state["state"] == "offline"
     assert max(len(p) for t, p in bench.cloud.heard if t.endswith("/status")) < 512
@@ -98,7 +102,8 @@ def test_answers_go_to_the_owner_s_broker(bench: Bench) -> None:
     assert device.process.returncode == 0, device.stderr
     (message,) = bench.own.json("/config")
     jsonschema.validate(message, SCHEMA)
-    assert "result" in message["components"]
+    expiry = {name: c.get("expire_after") for name, c in message["components"].items()}
+    assert expiry == {"state": 255, "heap": 255, "pending": 255, "result": None}
     got = {m["image"]: m for m in bench.own.json("/result")}
     assert len(got) == 2
     for e in device.of("result"):
@@ -115,6 +120,43 @@ def test_a_second_broker_that_is_away_costs_nothing(bench: Bench) -> None:
     device = bench.run({"result": True, "broker": second})
     assert device.process.returncode == 0, device.stderr
     assert len(device.of("result")) == 2 and device.of("home")[0]["reason"]
+
+
+@pytest.mark.parametrize("second", [True, False])
+def test_a_sleeping_board_expires_after_three_of_its_sleeps(bench: Bench, second: bool) -> None:
+    """Another interval, asked for by command, is announced before the sleep."""
+    from blindsight.wire import topics
+
+    bench.provision.config |= {"count": 0, "interval_s": 600, "sleep": "deep", "awake_s": 20}
+    name = bench.provision.device
+    bench.cloud.broker.send(name, f"{topics.base(name)}/cmd/interval", b"1200")
+    device = bench.run({"broker": bench.second()} if second else {"discovery": True})
+    assert device.process.returncode == 0, device.stderr
+    assert device.of("interval") and device.events[-1]["event"] == "sleep"
+    broker = bench.own if second else bench.cloud
+    said = broker.json("/config")
+    for message in said:
+        jsonschema.validate(message, SCHEMA)
+    found = [{c["expire_after"] for c in message["components"].values()} for message in said]
+    assert found[0] in ({3 * (620 + 5) + 60}, {3 * (1220 + 5) + 60})  # the command may come first
+    assert found[-1] == {3 * (1220 + 5) + 60}
+    assert broker.json("/status")[-1]["state"] == "sleeping"
+
+
+def test_the_owner_s_broker_hears_of_the_board_while_the_cloud_s_is_away(bench: Bench) -> None:
+    """An expiry would otherwise call a board dead that works on."""
+    bench.provision.config["broker"]["port"] = free_port()
+    bench.provision.config["home"] = {"every_s": 10, "broker": bench.second()}
+    bench.provision.write()
+    device = lab.Device(bench.provision.path)
+    deadline = time.monotonic() + 60
+    while len(bench.own.json("/status")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    device.kill()
+    (message,) = bench.own.json("/config")
+    assert message["components"]["state"]["expire_after"] == 3 * (10 + 5) + 60
+    assert [m["state"] for m in bench.own.json("/status")[:2]] == ["disconnected"] * 2
+    assert device.of("offline") and not device.of("connected")
 
 
 @pytest.mark.parametrize(

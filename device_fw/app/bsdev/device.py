@@ -54,7 +54,7 @@ class Device(Capture):
         self.link.subscribe((self.prefix + "/down/+", self.prefix + "/cmd/+"))
         self._status("online")
         if self.home and not self.home.second:
-            self.home.announce(self.link, self.prefix)
+            self.home.announce(self.link, self.prefix, self.interval)
         event("connected", session_present=kept)
         if not kept:  # answers that waited in the broker are lost: ask again
             for pic in self.store.pictures.values():
@@ -77,7 +77,7 @@ class Device(Capture):
     def _tell_home(self, state):
         """Telemetry that is due, and answers: to the owner's own broker where there is one."""
         if self.home.second:
-            self.home.flush(self._state(state, True))
+            self.home.flush(self._state(state, True), self.interval)
         else:
             self.home.due = after(self.cfg.home.get("every_s", 60))
             self._status(state)
@@ -90,6 +90,8 @@ class Device(Capture):
         if self.inbox.interval is not None:
             self.interval, self.inbox.interval = self.inbox.interval, None
             self._next_capture = after(self.interval)
+            if self.home and not self.home.second:
+                self.home.announce(self.link, self.prefix, self.interval)
         if self._want_picture():
             self._capture()
         wait = 1000
@@ -145,10 +147,13 @@ class Device(Capture):
         self._leave(why)
 
     def _back_off(self, failures, awake):
-        """Wait before the next connection; pictures are still taken, up to max_pending."""
+        """Wait before the next connection; pictures are still taken, up to max_pending, and the owner's own broker
+        hears of it."""
         until = after(doubled(self.cfg.backoff_s, failures, self.cfg.backoff_max_s))
         while left(until) > 0:
             self.feed()
+            if self.home and self.home.second and self.home.is_due():
+                self._tell_home("disconnected")
             if self._want_picture() and net.radio_on():
                 self._capture()
             if self.cfg.sleep == "deep" and self.interval > 0 and left(awake) <= 0:
@@ -166,7 +171,7 @@ class Device(Capture):
         except OSError:
             self.link.close()
         if self.home and self.home.second:
-            self.home.flush(self._state(state, True))
+            self.home.flush(self._state(state, True), self.interval)
         self.heap()
         if why == "sleep":
             seconds = max(1, left(self._next_capture) // 1000)

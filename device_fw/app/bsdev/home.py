@@ -40,8 +40,9 @@ def one_machine(a, b):
     return bool(both) and (a["port"] == b["port"] or not both & _addresses("127.0.0.1", 1))
 
 
-def _sensor(device, key, name, unit=None, kind=None, state="measurement"):
+def _sensor(device, expiry, key, name, unit=None, kind=None, state="measurement"):
     out = {"platform": "sensor", "unique_id": "blindsight-" + device + "-" + key, "name": name}
+    out["expire_after"] = expiry
     out["value_template"] = "{{ value_json." + key + " }}"
     out["entity_category"] = "diagnostic"
     if state:
@@ -67,7 +68,7 @@ class Home:
         self.sent = 0  # pictures, since boot
         self.heard = False
         self.refused = False
-        self._announced = False
+        self._announced = 0  # with which expiry
         self.due = time.ticks_ms()
 
     def is_due(self):
@@ -93,21 +94,34 @@ class Home:
             del self.answers[:-MOST]
             self.due = time.ticks_ms()
 
-    def _entities(self, topic):
-        device = self.cfg.device
+    def expiry(self, interval):
+        """Seconds of silence after which the board counts as gone; interval: seconds between pictures.
+
+        Three reports may be missed, each as late as a network that does not answer makes it. A board that sleeps
+        reports when it wakes. The last will cannot say it: a sleeping board has left in order, and the second
+        broker is left in order after each report.
+        """
+        every = self.home.get("every_s", 60)
+        if self.cfg.sleep == "deep" and interval > 0:
+            every = interval + self.cfg.awake_s
+        return int(3 * (every + self.cfg.timeout_s)) + 60
+
+    def _entities(self, topic, expiry):
+        both = self.cfg.device, expiry
         out = {
-            "state": _sensor(device, "state", "State", state=None),
-            "heap": _sensor(device, "heap", "Heap in use", "B", "data_size"),
-            "pending": _sensor(device, "pending", "Pictures waiting"),
+            "state": _sensor(*both, "state", "State", state=None),
+            "heap": _sensor(*both, "heap", "Heap in use", "B", "data_size"),
+            "pending": _sensor(*both, "pending", "Pictures waiting"),
         }
         if self.rssi() is not None:
-            out["rssi"] = _sensor(device, "rssi", "Signal", "dBm", "signal_strength")
+            out["rssi"] = _sensor(*both, "rssi", "Signal", "dBm", "signal_strength")
         if self.home.get("energy_mj"):
-            out["energy"] = _sensor(device, "energy", "Energy since start (estimate)", "J", "energy", "total_increasing")
+            name = "Energy since start (estimate)"
+            out["energy"] = _sensor(*both, "energy", name, "J", "energy", "total_increasing")
         if self.second and self.home.get("result"):
-            out["result"] = {
+            out["result"] = {  # the last answer, however old: the next may be long in coming
                 "platform": "sensor",
-                "unique_id": "blindsight-" + device + "-result",
+                "unique_id": "blindsight-" + self.cfg.device + "-result",
                 "name": "Result",
                 "state_topic": topic + "/result",
                 "value_template": "{{ value_json.label or value_json.index }}",
@@ -115,10 +129,12 @@ class Home:
             }
         return out
 
-    def announce(self, link, topic):
-        """One retained discovery message; `topic`: whose `/status` the state stands in."""
+    def announce(self, link, topic, interval):
+        """One retained discovery message; `topic`: whose `/status` the state stands in; interval: as in `expiry`,
+        and when that changes this is due again."""
         if not self.home.get("discovery", True):
             return
+        expiry = self.expiry(interval)
         device, state = self.cfg.device, topic + "/status"
         name = "blindsight-" + device
         seen = "{{ 'offline' if value_json.state == 'offline' else 'online' }}"
@@ -127,10 +143,11 @@ class Home:
             "origin": {"name": "blindsight", "sw_version": VERSION},
             "availability": [{"topic": state, "value_template": seen}],
             "state_topic": state,
-            "components": self._entities(topic),
+            "components": self._entities(topic, expiry),
         }
         prefix = self.home.get("prefix", "homeassistant")
         link.publish(prefix + "/device/" + name + "/config", json.dumps(message).encode(), True)
+        self._announced = expiry
 
     def _hear(self, topic, payload, retained):
         if topic.startswith(b"bs1/"):
@@ -141,7 +158,7 @@ class Home:
         self.answers = []
         event("home", refused="the second broker is the cloud's (" + how + "): it would learn the answers")
 
-    def flush(self, status):
+    def flush(self, status, interval):
         """Connect to the second broker, say what there is, leave. Errors wait for the next time."""
         self.due = after(self.home.get("every_s", 60))
         if self.refused:
@@ -161,9 +178,8 @@ class Home:
                 if self.heard:
                     self._refuse("its topics are heard there")
                     return
-                if not self._announced:
-                    self.announce(link, topic)
-                    self._announced = True
+                if self._announced != self.expiry(interval):
+                    self.announce(link, topic, interval)
                 link.publish(topic + "/status", json.dumps(status).encode(), True)
                 while self.answers:
                     link.publish(topic + "/result", self.answers[0].encode(), True)
