@@ -1,15 +1,24 @@
-"""Processes that the demonstration and the tests start: servers with JSON logs, devices with JSON events."""
+"""Processes that the demonstration and the tests start: servers with JSON logs, devices with JSON events.
+
+On Linux they end with the process that started them, however it ends (SIGKILL too); elsewhere, or without setpriv of
+util-linux, only one that ends in order takes its children along.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import queue
+import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +35,63 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+@functools.cache
+def _leash() -> tuple[str, ...]:
+    """The words before a command that the kernel is to kill with the thread that started it; none where it cannot."""
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    if setpriv is None:
+        return ()
+    words = (
+        setpriv,
+        "--pdeathsig",
+        "KILL",
+        "--",
+    )  # a program of its own: no code of ours between fork and exec
+    tried = subprocess.run(
+        [*words, "true"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    return words if tried.returncode == 0 else ()  # BusyBox has a setpriv without it
+
+
+class _Starter:
+    """A thread that starts processes and never ends: the kernel's signal comes when the *thread* that started one is
+    gone, and callers' threads come and go.
+    """
+
+    def __init__(self) -> None:
+        self._asked: queue.SimpleQueue[tuple[list[str], dict[str, Any], Future[subprocess.Popen[Any]]]]
+        self._asked = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="starter of children", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            command, options, answer = self._asked.get()
+            try:
+                answer.set_result(subprocess.Popen(command, **options))
+            except BaseException as error:
+                answer.set_exception(error)
+
+    def start(self, command: list[str], options: dict[str, Any]) -> subprocess.Popen[Any]:
+        """`subprocess.Popen`, there."""
+        answer: Future[subprocess.Popen[Any]] = Future()
+        self._asked.put((command, options, answer))
+        return answer.result()
+
+
+@functools.cache
+def _starter(_pid: int) -> _Starter:
+    """The process's own; a forked one has no thread of its parent's."""
+    return _Starter()
+
+
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+    """`subprocess.Popen` of a process that does not outlive this one. Its process id and signals are its own."""
+    leash = _leash()
+    if not leash:
+        return subprocess.Popen(command, **options)
+    return _starter(os.getpid()).start([*leash, *command], options)
+
+
 class Child:
     """A process whose output goes to a file."""
 
@@ -34,9 +100,7 @@ class Child:
         # One thread a process for numpy: the servers share the machine.
         env = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with open(log, "ab") as out:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
-            )
+            self._process = start(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
 
     @property
     def pid(self) -> int:
@@ -103,7 +167,7 @@ class DeviceProcess:
         self.name = folder.name
         self._errors = folder / "stderr.log"
         with open(self._errors, "ab") as errors:
-            self._process = subprocess.Popen(
+            self._process = start(
                 [micropython, "-X", f"heapsize={heap}", str(firmware / "main.py"), str(folder)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd=folder,
             )  # fmt: skip
