@@ -41,7 +41,7 @@ def main():
         keys = config.derive(cfg)
         del config
         unload("config")
-        if cfg.hold_kib:
+        if cfg.hold:
             from bsdev import hold  # noqa: F401
         if cfg.home:
             from bsdev import home  # noqa: F401

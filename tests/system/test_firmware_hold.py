@@ -173,6 +173,58 @@ def test_a_hold_too_small_for_a_picture_is_refused(tmp_path: Path) -> None:
     bench.broker.close()
 
 
+def test_without_hold_kib_what_is_held_is_sent_first(tmp_path: Path) -> None:
+    """Set back to 0: nothing is lost and nothing new is held; the pictures after them wait, and the folder goes."""
+    bench = Bench(tmp_path, 8, interval_s=0.05)
+    taken = [e["image"] for e in bench.offline(5).of("captured")]
+    held = bench.held
+    bench.provision.config["hold_kib"] = 0
+    bench.provision.write()
+    still_away = lab.Device(bench.provision.path)
+    still_away.wait_for("offline", 5)
+    still_away.kill()
+    assert not still_away.of("captured") and bench.held == held
+    bench.connect()
+    device = lab.Device(bench.provision.path)
+    assert device.wait(60) == 0, device.stderr
+    bench.broker.close()
+    assert bench.order[: len(taken)] == taken
+    assert sorted(e["frame"] for e in device.of("result")) == list(range(8))
+    assert not any("held" in e for e in device.of("captured")) and not device.of("dropped")
+    assert not (bench.provision.path / "held").exists()
+
+
+def test_without_hold_kib_offline_pictures_wait_as_they_did(tmp_path: Path) -> None:
+    """Nothing of the hold is left after it was emptied: up to max_pending pictures, none on flash in `held`."""
+    bench = Bench(tmp_path, 9, hold_kib=0)
+    (bench.provision.path / "held").mkdir()
+    device = lab.Device(bench.provision.path)
+    device.wait_for("captured", 4)
+    device.wait_for("offline", len(device.of("offline")) + 3)
+    device.kill()
+    bench.broker.close()
+    assert len(device.of("captured")) == 4 and not (bench.provision.path / "held").exists()
+
+
+def test_power_cut_while_the_hold_is_emptied(tmp_path: Path) -> None:
+    """Every life ends a step later than the one before; each picture is answered under the id it was taken with."""
+    bench = Bench(tmp_path, 3)
+    taken = {e["image"] for e in bench.offline(3).of("captured")}
+    bench.provision.config["hold_kib"] = 0
+    bench.connect()
+    answered: set[str] = set()
+    for k in range(1, 60):
+        run = lab.Device(bench.provision.path, heap="512k", main=KILLER, args=(str(lab.APP), str(k)))
+        code = run.wait(60)
+        assert "Traceback" not in run.stderr, run.stderr
+        answered |= {e["image"] for e in run.of("result")}
+        if code == 0:
+            break
+    bench.broker.close()
+    assert code == 0 and answered == taken
+    assert not (bench.provision.path / "held").exists()
+
+
 def taken_by(runs: list[lab.Device]) -> int:
     return len({e["frame"] for run in runs for e in run.of("captured")})
 

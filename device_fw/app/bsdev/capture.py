@@ -28,7 +28,7 @@ class Capture:
         self._drbg = Drbg(radio_on, Stream())
         self.store = Store(cfg.dir)
         self.hold = self.home = None
-        if cfg.hold_kib:
+        if cfg.hold:
             from bsdev.hold import make
 
             self.hold = make(cfg, sender.layout, self.store)
@@ -70,7 +70,7 @@ class Capture:
 
     def _holds(self):
         """Does the next picture go to the held ones? Until the last of them is gone, so that order is kept."""
-        return self.hold and (self.hold.count or not self.link.connected())
+        return self.hold and (self.hold.count or self.cfg.hold_kib and not self.link.connected())
 
     def _take(self, image, seed):
         """Take a picture into the store, or encrypt it into the hold."""

@@ -5,6 +5,8 @@ The directory is the only thing that makes one device differ from another; provi
 does.
 """
 
+import os
+
 from bsdev import labels
 from bsdev.keys import hkdf, sha256, str8
 from bsdev.settings import AES, MODES, REVEAL, RLWE, ConfigError, Keys, Settings
@@ -157,6 +159,10 @@ def load(directory):
     _home(cfg)
     if cfg.hold_drop not in ("oldest", "newest"):
         raise ConfigError('config.json: hold_drop is "oldest" or "newest"')
+    try:
+        cfg.hold = bool(os.stat(directory + "/held"))  # what an earlier hold_kib left is still to be sent
+    except OSError:
+        cfg.hold = cfg.hold_kib > 0
     cfg.shape = (cfg.height, cfg.width, cfg.channels)
     cfg.pixels = cfg.height * cfg.width * cfg.channels
     blocks = (cfg.pixels // 1024 + 2 + cfg.polys_per_block) // cfg.polys_per_block

@@ -96,7 +96,8 @@ class _Blocks:
 
 class Hold:
     """The queue in the device directory: at most `limit` bytes; `drop` says which picture goes when it is
-    full, the `oldest` or the `newest`. `count` and `size`: what is held."""
+    full, the `oldest` or the `newest`; with a limit of 0 nothing is taken, and the directory goes with the last
+    that an earlier limit let in. `count` and `size`: what is held."""
 
     def __init__(self, directory, limit, drop):
         self._dir = directory + "/held"
@@ -220,6 +221,15 @@ class Hold:
         """The receipt's record is durable, or the picture is given up."""
         self._remove(pic.held[0])
         pic.held = None
+        self.tidy()
+
+    def tidy(self):
+        """Leave no directory behind where none is to be."""
+        if not self.limit and not self.count:
+            try:
+                os.rmdir(self._dir)
+            except OSError:
+                pass  # gone already
 
     def _remove(self, path):
         try:
@@ -232,10 +242,12 @@ class Hold:
 
 
 def make(cfg, layout, store):
-    """The Hold of the settings, attached to the store; ValueError when it is too small for one picture."""
-    hold = Hold(cfg.dir, cfg.hold_kib * 1024, cfg.hold_drop)
+    """The Hold of the settings, attached to the store; ValueError when it is too small for one picture. With
+    `hold_kib` 0 it only sends what is left of an earlier setting."""
+    hold = Hold(cfg.dir, cfg.hold_kib * 1024, cfg.hold_drop if cfg.hold_kib else "newest")
     need = hold.need(layout)
-    if need > hold.limit:
+    if 0 < hold.limit < need:
         raise ValueError("config.json: hold_kib holds no picture; one takes %d" % (need // 1024 + 1))
     store.attach(hold)
+    hold.tidy()
     return hold

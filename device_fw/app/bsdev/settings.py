@@ -13,7 +13,8 @@ class ConfigError(ValueError):
 
 
 class Settings:
-    """config.json as attributes of the same names (plan_hash as bytes), plus `dir`, `shape` and `pixels`."""
+    """config.json as attributes of the same names (plan_hash as bytes), plus `dir`, `shape`, `pixels` and `hold`
+    (is there a hold, or one to be emptied?)."""
 
     def __init__(self, directory, values):
         self.dir = directory

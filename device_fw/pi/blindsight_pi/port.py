@@ -164,8 +164,9 @@ def install() -> None:
     labels.load = _load_config
     store.write_atomic = _write_atomic
     store.os = types.SimpleNamespace(
-        stat=os.stat, remove=os.remove, mkdir=os.mkdir, listdir=os.listdir, rename=_rename, statvfs=os.statvfs
-    )
+        stat=os.stat, remove=os.remove, mkdir=os.mkdir, rmdir=os.rmdir, listdir=os.listdir, rename=_rename,
+        statvfs=os.statvfs,
+    )  # fmt: skip
     hold.os = store.os
     mqtt.socket = types.SimpleNamespace(
         socket=Socket, getaddrinfo=socket.getaddrinfo, SOCK_STREAM=socket.SOCK_STREAM

@@ -53,6 +53,11 @@ class Os:
         step()
         os.remove(a)
 
+    @staticmethod
+    def rmdir(a):
+        step()
+        os.rmdir(a)
+
 
 def opening(path, mode="r"):
     if "w" in mode:
