@@ -306,6 +306,24 @@ def test_a_refused_one_ends_there(tmp_path: Path) -> None:
     assert [e["frame"] for e in device.of("result")] == [1]
 
 
+def test_one_that_gets_no_receipt_stays_held(tmp_path: Path) -> None:
+    """A server whose limits are reached stays silent: nothing is lost, the same bytes go out again (the lab asserts it)."""
+    bench = Bench(tmp_path, 2)
+    bench.offline(2)
+    room: list[bool] = []
+    bench.servers.reply = lambda image, kind: bool(room)
+    bench.connect()
+    device = lab.Device(bench.provision.path)
+    device.wait_for("published", 2)
+    assert len(bench.held) == 2 and not device.of("failure")
+    room.append(True)
+    assert device.wait() == 0, device.stderr
+    bench.broker.close()
+    assert not device.of("failure") and len(device.of("published")) >= 3
+    assert [e["frame"] for e in device.of("result")] == [0, 1]
+    assert bench.held == []
+
+
 def test_32x32x3_within_128_kib(tmp_path: Path) -> None:
     bench = Bench(tmp_path, 5, hold_kib=128, height=32, width=32, channels=3)
     first = bench.offline(5)
