@@ -112,7 +112,9 @@ def test_whole_at_224(tmp_path_factory):
     """One picture: the labels of the float net and of the fixed-point simulation, below 0.9 GB and 6 GiB a party."""
     path, images = vgg224.cached()
     model = Model.load(path)
-    first = model.ints["features.0.bias"]  # a map: padding is black, which is not zero once pictures are normalised
+    first = model.ints[
+        "features.0.bias"
+    ]  # a map: padding is black, which is not zero once pictures are normalised
     assert first.shape == (64, 224, 224)
     assert sum(value.size for value in model.ints.values()) - first.size + 64 == PARAMETERS
     x = np.load(images)["x"][:1]
