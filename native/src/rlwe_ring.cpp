@@ -45,9 +45,7 @@ LinearRing::LinearRing(unsigned n, const std::vector<u64> &primes, unsigned c0_b
 
 std::size_t LinearRing::poly_bytes() const noexcept { return tables_.size() * packed_bytes(n_, 50); }
 
-std::size_t LinearRing::mask_bytes() const noexcept {
-    return b_bits_ == 0 ? poly_bytes() : packed_bytes(n_, b_bits_);
-}
+std::size_t LinearRing::mask_bytes() const noexcept { return b_bits_ == 0 ? poly_bytes() : packed_bytes(n_, b_bits_); }
 
 std::size_t LinearRing::answer_bytes(std::size_t listed) const noexcept {
     return packed_bytes(n_, c1_bits_) + packed_bytes(listed, c0_bits_);

@@ -67,8 +67,8 @@ class LinearRing {
     // b = -(a s + e), packed
     void make_public(const u64 *secret, const std::uint8_t *a_seed, const std::uint8_t *error_seed,
                      std::uint8_t *packed) const;
-    // b_k = -(a_k s) + e_k + delta r_k for r int32 [K][N], packed one after another: transformed, or where b_bits says so
-    // the top bits of each coefficient
+    // b_k = -(a_k s) + e_k + delta r_k for r int32 [K][N], packed one after another: transformed, or where b_bits says
+    // so the top bits of each coefficient
     void encrypt(const u64 *secret, const std::uint8_t *public_seed, const std::uint8_t *error_seed,
                  const std::int32_t *r, std::size_t count, std::uint8_t *packed, unsigned threads) const;
     // round(2^32 v / q) mod 2^32 at the listed coefficients of each answer, one answer after another
@@ -106,7 +106,7 @@ class LinearRing {
     }
     u64 residue(u128 x, unsigned prime) const noexcept;  // x < 2^100
     void load_rounded(const std::uint8_t *packed, u64 *b) const;
-    std::uint32_t scaled(u128 v) const noexcept;         // round(2^32 v / q) mod 2^32
+    std::uint32_t scaled(u128 v) const noexcept;  // round(2^32 v / q) mod 2^32
     void weight(const Weights &weights, std::size_t answer, std::size_t use, std::int32_t *dense, u64 *out) const;
     // One call of answer().
     struct Call {
