@@ -234,7 +234,8 @@ def figures() -> str:
         "",
         f"Both servers on one machine of two cores ({infer[0]['machine']}), a picture; {infer[0]['date']}, commit "
         f"{infer[0]['commit']}, load {infer[0]['load']},",
-        "`make bench`. *wan*: 100 Mbit/s, 40 ms. Offline work needs no picture and runs in the background.",
+        "`make bench` (`vgg16-224`, random weights: `python -m bench.infer --large`). *wan*: 100 Mbit/s, 40 ms.",
+        "Offline work needs no picture and runs in the background.",
         "",
         *markdown([*header, "online bytes", "offline bytes", "PyTorch in the clear"], body),
         "",
