@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from blindsight.offline.cursor import write_durably
-from blindsight.service.secretfile import as_kept, key_password
+from blindsight.service.secretfile import as_kept, is_sealed_key, key_password
 
 DAYS = 825
 AUTHORITY_DAYS = 3650  # boards outlive their certificates
@@ -142,7 +142,7 @@ class Clients:
 def _load(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     try:
         sealed = (folder / "ca.key").read_bytes()
-        passphrase = key_password(folder / "ca.key")() if b"-----BEGIN ENCRYPTED" in sealed else None
+        passphrase = key_password(folder / "ca.key")() if is_sealed_key(sealed) else None
         key = serialization.load_pem_private_key(sealed, passphrase)
         ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
     except (OSError, ValueError) as error:
@@ -199,8 +199,7 @@ def _usage(signs: bool) -> x509.KeyUsage:
 
 def _write(folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
     place, data = folder / f"{name}.key", key.private_bytes(*PRIVATE)
-    data = (
-        as_kept(place, data) if place.exists() else data
-    )  # before anything changes: the passphrase may be missing
+    if place.exists():  # before anything changes: the passphrase may be missing
+        data = as_kept(place, data)
     (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     write_durably(place, data)

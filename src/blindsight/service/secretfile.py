@@ -96,6 +96,11 @@ def is_sealed(data: bytes) -> bool:
     return data.startswith(MAGIC)
 
 
+def is_sealed_key(data: bytes) -> bool:
+    """Whether these are the contents of a sealed PEM private key (encrypted PKCS #8)."""
+    return b"-----BEGIN ENCRYPTED" in data
+
+
 def seal(data: bytes, passphrase: bytes, passes: int = PASSES, kib: int = KIB) -> bytes:
     """The sealed form of `data`; salt and nonce are fresh."""
     if not passphrase:
@@ -133,7 +138,7 @@ def seal_file(path: Path, passphrase: bytes) -> None:
     """
     require_private(path)
     data = path.read_bytes()
-    if is_sealed(data) or b"-----BEGIN ENCRYPTED" in data:
+    if is_sealed(data) or is_sealed_key(data):
         raise SecretError(f"{path} is sealed already")
     if b"-----BEGIN" in data:
         write_durably(path, _pem(data, None, serialization.BestAvailableEncryption(passphrase), path))
@@ -146,7 +151,7 @@ def as_kept(path: Path, data: bytes) -> bytes:
     now = path.read_bytes()
     if is_sealed(now):
         return seal(data, given_passphrase(str(path)))
-    if b"-----BEGIN ENCRYPTED" in now:
+    if is_sealed_key(now):
         return _pem(data, None, serialization.BestAvailableEncryption(given_passphrase(str(path))), path)
     return data
 
@@ -155,7 +160,7 @@ def unseal_file(path: Path, passphrase: bytes) -> None:
     """The reverse of `seal_file`."""
     require_private(path)
     data = path.read_bytes()
-    if b"-----BEGIN ENCRYPTED" in data:
+    if is_sealed_key(data):
         write_durably(path, _pem(data, passphrase, serialization.NoEncryption(), path))
     else:
         write_durably(path, unseal(data, passphrase, str(path)))
