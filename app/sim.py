@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from blindsight.app import sim_capacity, sim_servers
-from blindsight.app.options import check_places
-from blindsight.app.sim_options import CsvOption, HtmlOption, JsonOption
+from blindsight.app.options import JsonOption, check_places
+from blindsight.app.sim_options import CsvOption, HtmlOption
 from blindsight.hw import profiles
 from blindsight.simulator import report, scenario, validate
 from blindsight.simulator.cost import Band, Cost, cost, load_board

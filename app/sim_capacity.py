@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from blindsight.app.sim_options import CsvOption, HtmlOption, JsonOption
+from blindsight.app.options import JsonOption
+from blindsight.app.sim_options import CsvOption, HtmlOption
 from blindsight.simulator import capacity, report, scenario
 from blindsight.simulator.cost import CostError
 from blindsight.wire.blocks import Mode

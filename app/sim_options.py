@@ -7,8 +7,5 @@ from typing import Annotated
 
 import typer
 
-from blindsight.app.options import JsonOption
-
-__all__ = ["CsvOption", "HtmlOption", "JsonOption"]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="one self-contained page", dir_okay=False)]
 CsvOption = Annotated[Path | None, typer.Option("--csv", help="the rows as CSV", dir_okay=False)]

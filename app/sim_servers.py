@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from blindsight.app.options import check_places
-from blindsight.app.sim_options import CsvOption, HtmlOption, JsonOption
+from blindsight.app.options import JsonOption, check_places
+from blindsight.app.sim_options import CsvOption, HtmlOption
 from blindsight.simulator import report, scenario
 from blindsight.simulator.fleet import Fleet
 
