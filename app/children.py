@@ -36,7 +36,7 @@ def free_port() -> int:
 
 
 @functools.cache
-def _leash() -> tuple[str, ...]:
+def leash() -> tuple[str, ...]:
     """The words before a command that the kernel is to kill with the thread that started it; none where it cannot."""
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
     if setpriv is None:
@@ -86,10 +86,9 @@ def _starter(_pid: int) -> _Starter:
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """`subprocess.Popen` of a process that does not outlive this one. Its process id and signals are its own."""
-    leash = _leash()
-    if not leash:
+    if not leash():
         return subprocess.Popen(command, **options)
-    return _starter(os.getpid()).start([*leash, *command], options)
+    return _starter(os.getpid()).start([*leash(), *command], options)
 
 
 class Child:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-_SETPRIV = shutil.which(
-    "setpriv"
-)  # of util-linux; where there is none, only a killed pytest leaves processes behind
+from blindsight.app.children import leash
 
 
 def leashed(command: Sequence[str]) -> list[str]:
     """The command as one that the kernel ends with the thread that started it. Its process id and signals are its own."""
-    return [*([_SETPRIV, "--pdeathsig", "KILL", "--"] if _SETPRIV else []), *command]
+    return [*leash(), *command]
 
 
 @contextlib.contextmanager

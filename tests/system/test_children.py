@@ -47,7 +47,7 @@ def alive(pid: int) -> bool:
 
 def test_a_killed_demo_leaves_nobody_behind(tmp_path: Path) -> None:
     """SIGKILL of the demo ends server and device; the end of the thread that started them has not."""
-    assert children._leash(), "util-linux has setpriv: apt-get install util-linux"
+    assert children.leash(), "util-linux has setpriv: apt-get install util-linux"
     script = tmp_path / "device.sh"
     script.write_text("#!/bin/sh\nexec sleep 600\n")
     script.chmod(0o755)
@@ -71,10 +71,10 @@ def test_a_killed_demo_leaves_nobody_behind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 def test_starting_and_stopping(tmp_path: Path, platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with the kernel's help and without: one process, its own id, its own signals and log."""
-    children._leash.cache_clear()
+    children.leash.cache_clear()
     monkeypatch.setattr(sys, "platform", platform)
     try:
-        assert bool(children._leash()) == (platform == "linux")
+        assert bool(children.leash()) == (platform == "linux")
         log = tmp_path / "log"
         said = children.Child("speaker", [sys.executable, "-c", "import os; print(os.getpid())"], log)
         said._process.wait(20)
@@ -86,7 +86,7 @@ def test_starting_and_stopping(tmp_path: Path, platform: str, monkeypatch: pytes
         assert child._process.returncode == -signal.SIGTERM
     finally:
         monkeypatch.undo()
-        children._leash.cache_clear()
+        children.leash.cache_clear()
 
 
 def test_a_setpriv_that_knows_no_such_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,15 +94,15 @@ def test_a_setpriv_that_knows_no_such_signal(tmp_path: Path, monkeypatch: pytest
     other = tmp_path / "setpriv"
     other.write_text("#!/bin/sh\necho 'unrecognized option' >&2\nexit 1\n")
     other.chmod(0o755)
-    children._leash.cache_clear()
+    children.leash.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     try:
-        assert children._leash() == ()
+        assert children.leash() == ()
         child = children.Child("sleeper", ASLEEP, tmp_path / "log")
         child.kill()
     finally:
         monkeypatch.undo()
-        children._leash.cache_clear()
+        children.leash.cache_clear()
 
 
 def test_many_threads_ask_at_once(tmp_path: Path) -> None:
