@@ -42,7 +42,7 @@ def read_labels(path: Path | None) -> list[str] | None:
     if text.lstrip().startswith("["):
         try:
             labels = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CompileUsageError(f"{path}: not a JSON list of labels ({error})") from None
         if not all(isinstance(label, str) for label in labels):
             raise CompileUsageError(f"{path}: the labels must be strings")

@@ -1,16 +1,10 @@
 """Pictures from a file: `.npz` with `x` and, where known, `y`."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-# what numpy and zipfile raise on files that are something else, damaged, or too large for the memory there is
-READING = (
-    *(OSError, ValueError, EOFError, TypeError, AttributeError, RuntimeError, MemoryError),
-    *(NotImplementedError, zipfile.BadZipFile, zlib.error),
-)
+from blindsight.models.packs import PackError, read_pack
 
 
 class ImagesError(Exception):
@@ -24,25 +18,10 @@ def load_images(path: Path, count: int | None = None) -> tuple[np.ndarray, np.nd
         ImagesError: not such a file.
     """
     try:
-        with open(path, "rb") as file:
-            data = np.load(file, allow_pickle=False)
-            if isinstance(data, np.ndarray):
-                raise ImagesError(f"{path}: one bare array: write an .npz with numpy.savez(FILE, x=pictures)")
-            with data:
-                if "x" not in data:
-                    raise ImagesError(
-                        f"{path}: no array `x` in it (found: {', '.join(data.files) or 'none'})"
-                    )
-                x, y = data["x"], data.get("y", None)
-    except FileNotFoundError:
-        raise ImagesError(f"{path}: no such file") from None
-    except READING as error:
-        why = " ".join(str(error).split())
-        if "pickle" in why:  # numpy's advice is to load it all the same
-            why = "no archive, or one of Python objects"
-        raise ImagesError(
-            f"{path}: not an .npz of plain arrays ({why}): write one with numpy.savez(FILE, x=pictures)"
-        ) from None
+        pack = read_pack(path, "x", "y")
+    except PackError as error:
+        raise ImagesError(str(error)) from None
+    x, y = pack["x"], pack.get("y")
     if x.dtype != np.uint8 or x.ndim not in (3, 4):
         raise ImagesError(f"{path}: `x` must be uint8 (N, H, W) or (N, H, W, C), it is {x.dtype} {x.shape}")
     if y is not None and (y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer)):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from blindsight.app.images import READING
 from blindsight.models import zoo
+from blindsight.models.packs import PackError, read_pack
 
 CLASSES = 10
 
@@ -79,10 +79,10 @@ def _packs(folder: Path, wanted: int) -> tuple[np.ndarray, np.ndarray]:
     xs, ys = [], []
     for path in found:
         try:
-            with np.load(path, allow_pickle=False) as pack:
-                x, y = pack["x_train"], pack["y_train"]
-        except (KeyError, *READING) as error:
-            raise DataError(f"{path}: not a pack with x_train and y_train ({error})") from None
+            pack = read_pack(path, "x_train", "y_train")
+        except PackError as error:
+            raise DataError(str(error)) from None
+        x, y = pack["x_train"], pack.get("y_train", np.zeros(0))
         if x.dtype != np.uint8 or x.ndim != 4 or x.shape[1:] != (32, 32, 3) or y.shape != (len(x),):
             raise DataError(
                 f"{path}: x_train must be uint8 (N, 32, 32, 3) with as many labels, it is {x.dtype} {x.shape}"

@@ -35,11 +35,9 @@ class Inventory:
             rows = json.loads(self.path.read_text())["devices"]
         except FileNotFoundError:
             return {}
-        except (ValueError, KeyError, TypeError):
-            raise InventoryError(
-                f"{self.path} is not an inventory: restore it, or move it away and provision again"
-            ) from None
-        if not isinstance(rows, dict):
+        except (ValueError, KeyError, TypeError, RecursionError):
+            rows = None
+        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
             raise InventoryError(
                 f"{self.path} is not an inventory: restore it, or move it away and provision again"
             )

@@ -31,6 +31,16 @@ def tool(name: str, package: str) -> str:
     return found
 
 
+def _answer(output: str) -> dict[str, Any] | None:
+    """The object in the last line that begins with `@`; None where there is none, or it came damaged."""
+    last = next((line for line in reversed(output.splitlines()) if line.startswith("@")), "")
+    try:
+        found = json.loads(last[1:])
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 class Link:
     """A board at `port`: `/dev/...`, `COM3`, or `rfc2217://host:port`. `seconds` bounds each exchange."""
 
@@ -87,10 +97,9 @@ class Link:
             path = Path(folder) / f"{script}.py"
             path.write_text(f"import json\nARGS = json.loads({json.dumps(args)!r})\n{source}")
             output = self.mpremote("run", str(path), doing=doing, seconds=seconds)
-        for line in reversed(output.splitlines()):
-            if line.startswith("@"):
-                found: dict[str, Any] = json.loads(line[1:])
-                return found
+        found = _answer(output)
+        if found is not None:
+            return found
         raise LinkError(f"{self.port}: the board gave no result while {doing}: run the same command again")
 
     def inspect(

@@ -49,7 +49,7 @@ def _parsed(text: str) -> dict[str, Any] | str:
     if text.startswith("{"):
         try:
             found = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
         if isinstance(found, dict) and "event" in found:
             return found

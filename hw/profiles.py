@@ -7,8 +7,8 @@ datasheet figure without saying how the datasheet was read.
 
 from __future__ import annotations
 
-import math
 import re
+import reprlib
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ UNITS = {
     "1", "MHz", "CoreMark", "KiB", "MiB", "B", "V", "mA", "uA", "s", "MB/s", "kB/s", "Mbit/s"
 }  # fmt: skip
 INSTALLS = ("micropython", "linux", "c-core")
+LARGEST = 1e300  # whole numbers of TOML have no end
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -94,13 +95,17 @@ class Board:
 def load_quantity(where: str, entry: Any, sources: dict[str, str]) -> Quantity:
     """The quantity of one TOML table; ProfileError names what it lacks."""
     if not isinstance(entry, dict):
-        raise ProfileError(f"{where}: a bare {entry!r}; write value, unit, kind, conditions and source")
+        raise ProfileError(
+            f"{where}: a bare {reprlib.repr(entry)}; write value, unit, kind, conditions and source"
+        )
     unknown = set(entry) - {"value", "unit", "kind", "conditions", "source", "low", "high", "via"}
     if unknown:
         raise ProfileError(f"{where}: unknown field {sorted(unknown)[0]}")
     for field in ("value", "unit", "kind", "conditions", "source"):
         if entry.get(field) in (None, ""):
             raise ProfileError(f"{where}: has no {field}; a number without it is not used")
+        if field != "value" and not isinstance(entry[field], str):
+            raise ProfileError(f"{where}: {field} is text, not {reprlib.repr(entry[field])}")
     source = sources.get(entry["source"])
     if not isinstance(source, str) or len(source.strip()) < 8:
         raise ProfileError(f"{where}: source {entry['source']!r} is not described under [sources]")
@@ -112,8 +117,8 @@ def load_quantity(where: str, entry: Any, sources: dict[str, str]) -> Quantity:
         raise ProfileError(f"{where}: a datasheet figure, and no other, says via = {' or '.join(VIAS)}")
     numbers = {k: entry[k] for k in ("value", "low", "high") if k in entry}
     for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise ProfileError(f"{where}: {name} is a number, not {number!r}")
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < LARGEST:
+            raise ProfileError(f"{where}: {name} is a number, not {reprlib.repr(number)}")
     if ("low" in numbers) != ("high" in numbers):
         raise ProfileError(f"{where}: low and high go together")
     if "low" in numbers and not numbers["low"] <= numbers["value"] <= numbers["high"]:
@@ -130,7 +135,7 @@ def _read(path: Path, what: str) -> dict[str, Any]:
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml")))
         raise ProfileError(f"no {what} {path.stem!r}; known: {known}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, text that is no UTF-8, numbers too long
         raise ProfileError(f"{path.name}: not TOML: {error}") from None
 
 
@@ -140,13 +145,19 @@ def _check_id(name: str) -> str:
     return name
 
 
+def _check_fields(raw: dict[str, Any], path: Path, *texts: str, **others: type) -> None:
+    for field, kind in {**dict.fromkeys(texts, str), **others}.items():
+        if not raw.get(field):
+            raise ProfileError(f"{path.name}: has no {field}")
+        if not isinstance(raw[field], kind):
+            raise ProfileError(f"{path.name}: {field} is {'text' if kind is str else 'a table'}")
+
+
 def load_profile(name: str, folder: Path = HERE / "profiles") -> Profile:
     """The profile `name`, every number checked."""
     path = folder / f"{_check_id(name)}.toml"
     raw = _read(path, "profile")
-    for field in ("title", "cpu", "sources"):
-        if not raw.get(field):
-            raise ProfileError(f"{path.name}: has no {field}")
+    _check_fields(raw, path, "title", "cpu", sources=dict)
     sources = raw["sources"]
     quantities: dict[str, Quantity] = {}
     for group, rows in raw.items():
@@ -165,9 +176,10 @@ def load_board(name: str, folder: Path = HERE / "boards") -> Board:
     """The board `name` with its profile."""
     path = folder / f"{_check_id(name)}.toml"
     raw = _read(path, "board")
-    for field in ("title", "profile", "measured", "network", "camera", "install"):
-        if not raw.get(field):
-            raise ProfileError(f"{path.name}: has no {field}")
+    _check_fields(raw, path, "title", "profile", "measured", "network", "camera", "install")
+    for field in ("mpy", "note"):
+        if not isinstance(raw.get(field, ""), str):
+            raise ProfileError(f"{path.name}: {field} is text")
     if raw["install"] not in INSTALLS:
         raise ProfileError(f"{path.name}: install is one of {', '.join(INSTALLS)}")
     if raw["install"] == "micropython" and not raw.get("mpy"):
@@ -176,7 +188,7 @@ def load_board(name: str, folder: Path = HERE / "boards") -> Board:
     if "flash" in raw:
         try:
             flash = Flash(raw["flash"]["chip"], int(raw["flash"]["offset"]), raw["flash"]["firmware"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise ProfileError(f"{path.name}: [flash] needs chip, offset and firmware") from None
     return Board(
         name, raw["title"], load_profile(raw["profile"]), raw["measured"], raw["network"], raw["camera"],

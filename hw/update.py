@@ -99,7 +99,7 @@ def read_package(path: Path, public: bytes | None = None) -> Package:
             or not isinstance(manifest["version"], str)
         ):
             raise ValueError("fields")
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
         raise UpdateError(f"{path} is damaged: fetch it again") from None
     if public is not None:
         try:

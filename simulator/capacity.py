@@ -121,7 +121,7 @@ def measured(model: str, costs: Path | None = None) -> tuple[Servers, tuple[int,
         return Servers.read(table[model], "data/servers.json"), _shape(table[model])
     try:
         got = json.loads(costs.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CostError(
             f"{costs.name} is not JSON: give it the output of `blindsight sim measure --out`"
         ) from None

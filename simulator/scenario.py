@@ -68,11 +68,11 @@ def load(where: str) -> Scenario:
         raw = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise CostError(f"no scenario {where!r}; a TOML file, or one of {', '.join(names())}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, text that is no UTF-8, numbers too long
         raise CostError(f"{path.name}: not TOML: {error}") from None
     try:
         return _parse(raw, path)
-    except (TypeError, ValueError, KeyError, WireError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError, WireError) as error:
         raise CostError(f"{path.name}: {error}") from None
 
 
@@ -82,6 +82,9 @@ def _parse(raw: dict[str, Any], path: Path) -> Scenario:
         raise CostError(
             f"{path.name}: unknown entry {sorted(unknown)[0]!r}; known: {', '.join(sorted(_KNOWN))}"
         )
+    for key in ("run", "fleet", "capacity"):
+        if not isinstance(raw.get(key, {}), dict):
+            raise CostError(f"{path.name}: {key} is a table: [{key}]")
     run = raw.get("run", {})
     for key, value in run.items():
         if key not in _RUN or not isinstance(value, _RUN[key]) or isinstance(value, bool):

@@ -65,7 +65,14 @@ def _path() -> str:
 
 def run(name: str, seconds: float, scratch: Path) -> dict[str, Any]:
     """One target; the row of the report."""
-    total: dict[str, Any] = {"target": name, "runs": 0, "cpu_s": 0.0, "wall_s": 0.0, "edges": 0, "finding": None}
+    total: dict[str, Any] = {
+        "target": name,
+        "runs": 0,
+        "cpu_s": 0.0,
+        "wall_s": 0.0,
+        "edges": 0,
+        "finding": None,
+    }
     while total["finding"] is None and total["cpu_s"] < 0.98 * seconds:
         row = once(name, seconds - total["cpu_s"], scratch)
         for key in ("runs", "cpu_s", "wall_s"):
@@ -155,7 +162,11 @@ def main() -> None:
             book[name]["edges"] = max(had[name]["edges"], row["edges"])
             options.book.write_text(json.dumps(book, indent=1))
         shown = "no finding" if row["finding"] is None else f"FINDING\n{row['finding']}"
-        print(f"{name}: {row['runs']} runs, {row['cpu_s']} CPU s, {row['edges']} edges, {shown}", file=sys.stderr, flush=True)
+        print(
+            f"{name}: {row['runs']} runs, {row['cpu_s']} CPU s, {row['edges']} edges, {shown}",
+            file=sys.stderr,
+            flush=True,
+        )
     if options.json:
         print(json.dumps({"targets": rows}))
     sys.exit(any(row["finding"] for row in rows))

@@ -41,7 +41,10 @@ class Inbox:
             if not retained:  # a retained command would repeat at every connection
                 self._command(parts[1], bytes(payload[:16]))
         elif parts[0] == b"down" and len(payload) >= 2 and payload[1] == 1 and len(parts[1]) == 32:
-            pic = self.store.pictures.get(str(parts[1], "ascii"))
+            try:
+                pic = self.store.pictures.get(str(parts[1], "ascii"))
+            except ValueError:
+                return  # not even text
             if pic and pic.hash:
                 self._answer(pic, payload[0], payload[2:])
 

@@ -207,8 +207,10 @@ def stored_pools(folder: Path) -> list[dict[str, Any]]:
 def _read_meta(path: Path) -> Batch:
     try:
         meta = json.loads(path.read_text())
-        batch = Batch(str(meta["id"]), int(meta["first"]), int(meta["count"]))
-    except (ValueError, KeyError, TypeError):
+        batch = Batch(meta["id"], meta["first"], meta["count"])
+        if type(batch.first) is not int or type(batch.count) is not int or min(batch.first, batch.count) < 0:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise StoreError(f"{path} is damaged: run `blindsight material purge`") from None
     if batch.id != path.stem:
         raise StoreError(f"{path} names another batch: run `blindsight material purge`")

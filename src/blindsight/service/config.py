@@ -26,7 +26,7 @@ def load(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
             table = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; `blindsight keys init` writes one") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, text that is no UTF-8, numbers too long
         raise ConfigError(f"{path} is not TOML: {error}") from None
     for override in overrides:
         _override(table, override)
@@ -39,7 +39,7 @@ def _override(table: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: say table.setting=VALUE")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text  # text needs no quotation marks here
     *path, last = name.strip().split(".")
     for part in path:
@@ -78,7 +78,7 @@ def _value(hint: Any, value: Any, path: Path, name: str) -> Any:
         if not isinstance(value, str):
             raise ConfigError(f"{path}: {name} is a path (text)")
         return path.parent / value
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 1 << 63:
         value = float(value)
     if type(value) is not hint:
         raise ConfigError(f"{path}: {name} must be of type {hint.__name__}, not {type(value).__name__}")
