@@ -140,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refuse(HTTPStatus.BAD_REQUEST, "no such model here")
         size = int(np.prod(served.shape))
         length = self.headers.get("Content-Length", "")
-        if not length.isascii() or not length.isdigit():
+        if not length.isascii() or not length.isdigit() or len(length) > 12:
             raise Refuse(HTTPStatus.LENGTH_REQUIRED, "a picture needs its length")
         if int(length) != size:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if int(length) > size else HTTPStatus.BAD_REQUEST

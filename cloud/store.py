@@ -29,6 +29,11 @@ CREATE INDEX IF NOT EXISTS jobs ON pictures (accepted) WHERE state IN ('ready', 
 CREATE INDEX IF NOT EXISTS owned ON pictures (owner) WHERE owner IS NOT NULL;
 CREATE INDEX IF NOT EXISTS due ON pictures (accepted) WHERE receipt_due + answer_due > 0;
 CREATE INDEX IF NOT EXISTS waiting ON pictures (device) WHERE state = 'assembling';
+CREATE INDEX IF NOT EXISTS queued ON pictures (device) WHERE state IN ('ready', 'shared');
+CREATE INDEX IF NOT EXISTS kept ON pictures (finished)
+    WHERE share IS NOT NULL AND state = 'answered' AND answer_due = 0;
+CREATE INDEX IF NOT EXISTS ended ON pictures (finished)
+    WHERE state IN ('answered', 'failed') AND answer_due = 0;
 CREATE TABLE IF NOT EXISTS blocks (
     device TEXT NOT NULL, image BYTEA NOT NULL, block BIGINT NOT NULL, data BYTEA NOT NULL,
     PRIMARY KEY (device, image, block));

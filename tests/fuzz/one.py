@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import atheris
+from atheris.import_hook import AtherisSourceFileLoader
 
 OURS = ("blindsight", "bsdev")
 
@@ -36,6 +37,8 @@ def main() -> None:
         sys.path.insert(0, str(Path(__file__).parent))
         from targets import TARGETS
 
+        if not isinstance(sys.modules["blindsight"].__loader__, AtherisSourceFileLoader):
+            sys.exit("the code is not instrumented: the fuzzer would be blind")
         run, seeds = TARGETS[sys.argv.pop(1)]
         folder = Path(sys.argv.pop(1))
         for number, seed in enumerate(seeds()):

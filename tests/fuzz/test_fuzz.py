@@ -47,3 +47,26 @@ def test_a_short_run(name: str, tmp_path_factory: pytest.TempPathFactory) -> Non
     row = fuzz.run(name, SECONDS, scratch)
     assert row["finding"] is None, row["finding"]
     assert row["runs"] > 0
+
+
+def test_the_seeds_reach_what_a_message_does() -> None:
+    """Behind their checks: a result is classified on the board, a picture accepted by the cloud, blocks hashed."""
+    from targets import firmware, ingress, wire
+
+    inputs = {name: TARGETS[name][1]() for name in ("broker_packets", "arrivals", "blocks")}
+    reached: list[str] = []
+
+    def watch(owner: object, name: str) -> None:
+        plain = getattr(owner, name)
+        monkey.setattr(owner, name, lambda *a, **k: (reached.append(name), plain(*a, **k))[1])
+
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(firmware.board("answer"), "open_sealed", firmware._unsealed)
+        watch(firmware.board("answer"), "classify")
+        watch(ingress.Pictures, "accept")
+        watch(wire.Layout, "c1_hash")
+        for name, seeds in inputs.items():
+            for seed in seeds:
+                TARGETS[name][0](seed)
+    assert reached.count("classify") >= 2
+    assert reached.count("accept") >= 6 and reached.count("c1_hash") >= 5

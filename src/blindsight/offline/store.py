@@ -1,11 +1,14 @@
 """The material store: slots on disk, encrypted at rest, each used exactly once.
 
 Adversary: someone who later reads the disk, a crash or power cut at any point, a backup restored behind the peer's back. Masks hide
-activations, so a slot used twice, or readable after use, is a leak.
+activations, so a slot used twice, or readable after use, is a leak: with the x - r that the other server recorded it gives x.
 
 - Burn first: `reserve` moves the durable cursor past the index before it returns a byte of the slot (`cursor.py`).
-- Batches are sealed with ChaCha20-Poly1305 under a key of their own in a file of its own; nonce = slot index, associated data = batch id.
-  When the batch's last slot is burnt, key and batch are deleted: what a disk still holds is unreadable.
+- Every slot is sealed with ChaCha20-Poly1305 under a key of its own, 32 random bytes; nonce = slot index, associated data = batch id.
+  `<batch>.key` holds the keys of a batch, slot after slot. `reserve` and `jump` overwrite those of every slot below the cursor, durably,
+  before they return; opening does it again, should a crash have come between. After the last slot the batch is deleted.
+- Assumption: the disk overwrites in place. Flash (wear levelling), copy-on-write file systems, snapshots and backups may keep the old bytes
+  of a key: there only an encrypted disk helps, and no backup may hold this folder.
 - Both parties keep the same batches under the same ids; `common` finds them after a crash that left one side with a batch more.
 """
 
@@ -13,6 +16,7 @@ import json
 import os
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from blindsight.offline.cursor import Cursor, read_cursor, write_durably
 
-_TAG = 16
+_KEY, _TAG = 32, 16
 
 
 class StoreError(Exception):
@@ -41,6 +45,9 @@ class Batch:
 class Store:
     """One party's pool of slots for one plan and ingest kind, in the folder `path`. One process at a time opens it.
 
+    Slots below the cursor cannot be read from the folder, by this class or by another, once a method that moved it has returned.
+    A batch without one key a slot (older versions had one a batch) is burnt and deleted when the pool is opened, with all before it.
+
     Args:
         slot_bytes: size of a slot of this plan; None to count and purge only.
     """
@@ -57,8 +64,15 @@ class Store:
             os.close(self._lock)
             raise StoreError(f"{path} is in use by another process: stop it first") from None
         self._cursor = Cursor(path / "cursor")
-        self._batches = sorted((_read_meta(p) for p in path.glob("*.json")), key=lambda b: b.first)
-        self._drop_used()
+        try:
+            self._batches = sorted((_read_meta(p) for p in path.glob("*.json")), key=lambda b: b.first)
+            for batch in self._batches:
+                if not self._has_keys(batch):  # burnt, not just deleted: no index is ever used again
+                    self._cursor.burn_to(batch.first + batch.count)
+            self._drop_used()
+        except BaseException:
+            self.close()  # the next try must not find the pool in use
+            raise
 
     # --- what is there
 
@@ -93,13 +107,13 @@ class Store:
             raise StoreError(f"a batch at index {first} would reuse indices below {self.end}")
         if self._slot_bytes is None or any(len(s) != self._slot_bytes for s in slots):
             raise StoreError(f"every slot of this plan holds {self._slot_bytes} bytes")
-        key = os.urandom(32)
-        aead = ChaCha20Poly1305(key)
+        keys = [os.urandom(_KEY) for _ in slots]
         sealed = b"".join(
-            aead.encrypt(_nonce(first + i), slot, batch_id.encode()) for i, slot in enumerate(slots)
+            ChaCha20Poly1305(key).encrypt(_nonce(first + i), slot, batch_id.encode())
+            for i, (key, slot) in enumerate(zip(keys, slots, strict=True))
         )
         batch = Batch(batch_id, first, len(slots))
-        write_durably(self._path / f"{batch_id}.key", key)
+        write_durably(self._path / f"{batch_id}.key", b"".join(keys))
         write_durably(self._path / f"{batch_id}.bin", sealed)
         meta = {"id": batch_id, "first": first, "count": len(slots)}
         write_durably(self._path / f"{batch_id}.json", json.dumps(meta).encode())
@@ -108,10 +122,11 @@ class Store:
     # --- consumption
 
     def reserve(self, index: int) -> bytes:
-        """Burn every slot up to and including `index`, durably, then return its bytes.
+        """Burn every slot up to and including `index`, durably, wipe their keys, then return the bytes of `index`.
 
         Raises:
             StoreError: the index was burnt before, or no batch holds it.
+            OSError: the keys could not be wiped: the slot is burnt, its bytes are not given out.
         """
         if index < self.cursor:
             raise StoreError(
@@ -120,16 +135,15 @@ class Store:
             )
         batch = next((b for b in self._batches if b.first <= index < b.first + b.count), None)
         self._cursor.burn_to(index + 1)
-        if batch is None:
-            raise StoreError(f"no material at slot {index}")
         try:
-            data = self._open_slot(batch, index)
+            if batch is None:
+                raise StoreError(f"no material at slot {index}")
+            return self._open_slot(batch, index)
         finally:
             self._drop_used()
-        return data
 
     def jump(self, to: int) -> None:
-        """Burn every slot below `to` (the peer is further)."""
+        """Burn every slot below `to` (the peer is further) and wipe their keys."""
         self._cursor.burn_to(to)
         self._drop_used()
 
@@ -155,23 +169,38 @@ class Store:
     def _open_slot(self, batch: Batch, index: int) -> bytes:
         if self._slot_bytes is None:
             raise StoreError("this store was opened to be purged, without the size of its slots")
-        size = self._slot_bytes + _TAG
+        place, size = index - batch.first, self._slot_bytes + _TAG
         try:
-            key = (self._path / f"{batch.id}.key").read_bytes()
+            # unbuffered: a buffer would bring the keys of other slots into memory
+            with open(self._path / f"{batch.id}.key", "rb", buffering=0) as file:
+                file.seek(place * _KEY)
+                key = file.read(_KEY)
             with open(self._path / f"{batch.id}.bin", "rb") as file:
-                file.seek((index - batch.first) * size)
+                file.seek(place * size)
                 sealed = file.read(size)
             return ChaCha20Poly1305(key).decrypt(_nonce(index), sealed, batch.id.encode())
         except (OSError, InvalidTag, ValueError):
             raise StoreError(f"slot {index} is damaged: run `blindsight material purge`") from None
 
+    def _has_keys(self, batch: Batch) -> bool:
+        try:
+            return (self._path / f"{batch.id}.key").stat().st_size == batch.count * _KEY
+        except FileNotFoundError:
+            return False
+
     def _drop_used(self) -> None:
+        """Wipe the key of every slot below the cursor; a batch with none above goes whole."""
         for batch in list(self._batches):
-            if batch.first + batch.count <= self.cursor:
+            used = self.cursor - batch.first
+            if used >= batch.count:
                 self._delete(batch)
+            elif used > 0:
+                # all of them, not just the last: a jump or a crash may have skipped some
+                with suppress(FileNotFoundError):
+                    _zero(self._path / f"{batch.id}.key", used * _KEY)
 
     def _delete(self, batch: Batch) -> None:
-        """The key first: from then on what is left of the batch is noise."""
+        """The keys first: from then on what is left of the batch is noise."""
         for suffix in ("key", "json", "bin"):
             _wipe(self._path / f"{batch.id}.{suffix}")
         self._batches.remove(batch)
@@ -210,6 +239,8 @@ def _read_meta(path: Path) -> Batch:
         batch = Batch(meta["id"], meta["first"], meta["count"])
         if type(batch.first) is not int or type(batch.count) is not int or min(batch.first, batch.count) < 0:
             raise ValueError
+        if max(batch.first, batch.count) > 2**53:  # as on the wire: what opening burns must fit the cursor
+            raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise StoreError(f"{path} is damaged: run `blindsight material purge`") from None
     if batch.id != path.stem:
@@ -218,13 +249,18 @@ def _read_meta(path: Path) -> Batch:
 
 
 def _wipe(path: Path) -> None:
-    """Overwrite a key before unlinking it (of no use on copy-on-write disks, harmless there); other files are just unlinked."""
+    """Overwrite keys before unlinking their file; other files are just unlinked."""
     if path.suffix == ".key" and path.exists():
-        with open(path, "r+b") as file:
-            file.write(bytes(path.stat().st_size))
-            file.flush()
-            os.fsync(file.fileno())
+        _zero(path, path.stat().st_size)
     path.unlink(missing_ok=True)
+
+
+def _zero(path: Path, size: int) -> None:
+    """Overwrite the first `size` bytes, durably (of no use on flash or copy-on-write disks, harmless there)."""
+    with open(path, "r+b", buffering=0) as file:
+        if file.write(bytes(size)) != size:
+            raise OSError(f"{path}: used keys could not be overwritten whole")
+        os.fsync(file.fileno())
 
 
 def _nonce(index: int) -> bytes:

@@ -14,7 +14,7 @@ from blindsight.hw.inventory import Inventory, InventoryError
 from blindsight.hw.profiles import ProfileError, load_board, load_profile
 from blindsight.hw.update import UpdateError, read_package
 
-from .register import NESTED, ROOT, Finding, as_file, target
+from .register import NESTED, ROOT, Finding, as_file, one_line, target
 
 
 def _traces() -> list[bytes]:
@@ -44,8 +44,8 @@ def profiles(data: bytes) -> None:
     for read in (load_profile, load_board):
         try:
             read("one", path.parent)
-        except ProfileError:
-            continue
+        except ProfileError as error:
+            one_line(error)
 
 
 def _scenarios() -> list[bytes]:

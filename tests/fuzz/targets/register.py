@@ -19,6 +19,13 @@ class Finding(AssertionError):
     """What a parser must not do."""
 
 
+def one_line(error: Exception) -> None:
+    """A finding unless the error is one short line."""
+    text = str(error)
+    if "\n" in text.strip() or len(text) > LINE:
+        raise Finding(f"an error that is not one line: {text[:200]!r}") from error
+
+
 def target(seeds: Seeds, *expected: type[Exception]) -> Callable[[Run], Run]:
     """Registers a function under its name; `expected` are the parser's documented errors."""
 
@@ -27,9 +34,7 @@ def target(seeds: Seeds, *expected: type[Exception]) -> Callable[[Run], Run]:
             try:
                 parse(data)
             except expected as error:
-                text = str(error)
-                if "\n" in text.strip() or len(text) > LINE:
-                    raise Finding(f"an error that is not one line: {text[:200]!r}") from error
+                one_line(error)
 
         TARGETS[parse.__name__] = (run, seeds)
         return parse

@@ -13,14 +13,16 @@ from blindsight.channel.framing import HEADER, FramedChannel
 from blindsight.wire import WireError, jobs, manifest, result, topics
 from blindsight.wire.blocks import Layout, Mode, PixelFormat, commitment
 
-from .register import DEVICE, IMAGE, NESTED, Finding, target
+from .register import DEVICE, IMAGE, NESTED, Finding, one_line, target
 
 
 def _layouts() -> list[bytes]:
     out = []
     for mode in Mode:
         layout = Layout(mode, 256, 2)
-        out.append(bytes([mode, 2]) + struct.pack("<I", 256) + bytes(layout.block_bytes(0)))
+        masked = 0 if mode is Mode.AES else sum(layout.masked_bytes(p) for p in range(layout.polys))
+        head = bytes([mode, 2]) + struct.pack("<I", 256)
+        out += [head + bytes(layout.block_bytes(0)), head + bytes(masked)]
     return out
 
 
@@ -32,8 +34,11 @@ def blocks(data: bytes) -> None:
     layout = Layout(Mode(data[0] % 3), int.from_bytes(data[2:6], "little"), data[1])
     body = data[6:]
     if layout.blocks < 1 << 12:
-        for polys in (layout.split(0, body), layout.split_masked(body)):
-            layout.c1_hash(polys)
+        for cut in (lambda: layout.split(0, body), lambda: layout.split_masked(body)):
+            try:
+                layout.c1_hash(cut())
+            except WireError as error:
+                one_line(error)
 
 
 def _manifests() -> list[bytes]:
@@ -105,7 +110,8 @@ def requests(data: bytes) -> None:
     ):  # fmt: skip
         try:
             got = read(message)
-        except (WireError, jobs.Refused):
+        except (WireError, jobs.Refused) as error:
+            one_line(error)
             continue
         if read is jobs.parse_request and got is not None:
             again = jobs.parse_request(got.to_json())

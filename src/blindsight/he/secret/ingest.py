@@ -74,9 +74,18 @@ def _c1_ntt(mode: Mode, head: bytes) -> Words:
 def open_masked(layout: Layout, data: bytes, key: SecretKey) -> tuple[Shares, bytes | None]:
     """(the helper's shares a, the result-key bytes or None) of the masked polynomials the cloud sent.
 
-    `data`: docs/wire.md section 7, exactly layout's length. a is uint16 (pixels,), below 1,024. The 32 key bytes exist
-    in `rlwe` mode only; they are the device's, unmasked, and known to the helper alone. Check manifest HMAC and c1
-    hashes before calling this. Raises `WireError` for wrong lengths, fill, or a coefficient not below q.
+    a is uint16 (pixels,), below 1,024; the rest as `decrypt_masked`.
+    """
+    values, key_bytes = decrypt_masked(layout, data, key)
+    return share(values), key_bytes
+
+
+def decrypt_masked(layout: Layout, data: bytes, key: SecretKey) -> tuple[Words, bytes | None]:
+    """(v, the result-key bytes or None): v = delta*x + e + floor(delta/2) + R mod q, uint32 (pixels,), uniform in Z_q.
+
+    `data`: docs/wire.md section 7, exactly layout's length. The 32 key bytes exist in `rlwe` mode only; they are the
+    device's, unmasked, and known to the helper alone. Check manifest HMAC and c1 hashes before calling this. Raises
+    `WireError` for wrong lengths, fill, or a coefficient not below q.
     """
     if layout.mode is Mode.AES:
         raise ValueError("`aes` pictures have no polynomials; use keystream_share")
@@ -92,7 +101,7 @@ def open_masked(layout: Layout, data: bytes, key: SecretKey) -> tuple[Shares, by
         if span is not None and span.poly == i:
             raw = v[span.start : span.start + KEY_COEFFICIENTS]
             key_bytes = ((raw + np.uint32(DELTA // 2)) // np.uint32(DELTA)).astype(np.uint8).tobytes()
-    return share(values), key_bytes
+    return values, key_bytes
 
 
 def keystream_share(layout: Layout, key: bytes, nonce: bytes) -> npt.NDArray[np.uint8]:
