@@ -176,7 +176,7 @@ def kernel_from_c1(owner: Owner, c1: np.ndarray) -> list[int]:
     return [x - q if x > q // 2 else x for x in w]
 
 
-WEIGHT, ANSWERS = 31000, 80  # one 16-bit weight, one input polynomial, that many answers
+WEIGHT, ANSWERS = 31000, 120  # one 16-bit weight, one input polynomial, that many answers
 
 
 def regress(owner: Owner, phases: np.ndarray) -> tuple[float, float]:

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from blindsight.evaluation import answers, digests, longkey
-from blindsight.evaluation.record import View, record
+from blindsight.evaluation.record import BATCH, record
 from blindsight.evaluation.uniform import ALARM, p_bytes, p_modulo
-from blindsight.he.ingest import DELTA, Q, uniform_mod_q
+from blindsight.evaluation.view import View
+from blindsight.he.ingest import DELTA, Q
 from blindsight.params import LINEAR, LOGITS
 
 
@@ -34,36 +35,37 @@ class Outcome:
         return self.broken and not self.real
 
 
-PICTURES = 16
+PICTURES = 2 * BATCH
 
 
-def of_masks(path: Path, pictures: np.ndarray, deployment: str = "cloud-owned") -> dict[str, Outcome]:
-    """Masks off, masks reused and no R at ingest, on recorded runs of both."""
-    real = record(path, deployment, pictures[:PICTURES])
-    bare = record(path, deployment, pictures[:PICTURES], ("masks-off", "ingest-mask-off"))
-    again = record(path, deployment, pictures[:PICTURES], ("masks-reused",))
+def of_masks(path: Path, pictures: np.ndarray) -> dict[str, Outcome]:
+    """Masks off, masks reused, no R at ingest and a weak one, on recorded runs of all."""
+    some, name = pictures[:PICTURES], "cloud-owned"
+    real = record(path, name, some)
+    bare = record(path, name, some, ("masks-off", "ingest-mask-off"))
+    again = record(path, name, some, ("masks-reused", "ingest-mask-weak"))
     p = {name: p_bytes(opened(views[0])) for name, views in (("broken", bare), ("real", real))}
-    d = {name: p_bytes(differences(views[0])) for name, views in (("broken", again), ("real", real))}
-    v = {name: p_modulo(views[1].ingest, 1 << 10) for name, views in (("broken", bare), ("real", real))}
+    d = {name: p_repeated(views[0]) for name, views in (("broken", again), ("real", real))}
+    v = {name: p_modulo(views[1].phase, Q, 1 << 10) for name, views in (("broken", bare), ("real", real))}
+    e = {name: p_modulo(views[1].phase % DELTA, DELTA) for name, views in (("broken", again), ("real", real))}
     return {
         "masks-off": _by_p("openings x - r are uniform bytes", p),
         "masks-reused": _by_p("differences of openings of two pictures are uniform bytes", d),
         "ingest-mask-off": _by_p("what the helper decrypts, v mod q, is uniform", v),
+        "ingest-mask-weak": _by_p("R = delta times a random byte: v mod delta is uniform", e),
     }
 
 
-def of_ingest(pixels: np.ndarray) -> dict[str, Outcome]:
-    """R that is delta times a random byte instead of uniform in Z_q: v mod delta then shows the encryption's error."""
-    rng = np.random.default_rng(4)
-    x = pixels.reshape(-1)[: 1 << 16].astype(np.int64)
-    error = rng.integers(-1700, 1700, x.size)  # any that is small beside delta
-    uniform = uniform_mod_q(_Random(rng), x.size).astype(np.int64)
-    weak = rng.integers(0, 256, x.size) * DELTA
+def of_halves(path: Path, pictures: np.ndarray) -> dict[str, Outcome]:
+    """In `concealed` r = r_C + r_H: each server's part must hide the tensor from the other, which knows its own part."""
+    some = pictures[:PICTURES]
+    real = record(path, "concealed", some)
+    without = [record(path, "concealed", some, (f"masks-off-{party}",)) for party in (0, 1)]
     found = {
-        name: p_modulo((DELTA * x + error + DELTA // 2 + r) % Q % DELTA, DELTA)
-        for name, r in (("broken", weak), ("real", uniform))
+        "broken": max(p_bytes(opened(without[1 - party][party])) for party in (0, 1)),
+        "real": min(p_bytes(opened(view)) for view in real),
     }
-    return {"ingest-mask-weak": _by_p("v mod delta is uniform", found)}
+    return {"half-of-masks-off": _by_p("openings less one's own part of r are uniform bytes", found)}
 
 
 def of_answers() -> dict[str, Outcome]:
@@ -103,26 +105,35 @@ def of_long_key(logits: int = 100_000) -> dict[str, Outcome]:
 
 
 def of_digests(pictures: np.ndarray) -> dict[str, Outcome]:
-    """The helper decides between two pictures by the manifest."""
+    """The helper decides between two pictures by the manifest: bare digests, the salt handed to it, the real thing."""
     pairs = pictures[: len(pictures) // 2 * 2].reshape(-1, 2, *pictures.shape[1:])[:32]
-    right, decided = digests.picked(pairs, bare=True)
-    _, real = digests.picked(pairs, bare=False)
-    figures = {"pairs": len(pairs), "broken": right / len(pairs), "real": real / len(pairs)}
-    return {
-        "bare-digests": Outcome(
+    _, real = digests.picked(pairs)
+    out = {}
+    for mistake in digests.MISTAKES:
+        right, decided = digests.picked(pairs, mistake)
+        figures = {"pairs": len(pairs), "broken": right / len(pairs), "real": real / len(pairs)}
+        name = "bare-digests" if mistake == "bare" else mistake
+        out[name] = Outcome(
             "the right one of two pictures picked", right == decided == len(pairs), real > 0, figures
         )
-    }
+    return out
 
 
 def opened(view: View) -> np.ndarray:
-    """All openings of a view as bytes."""
+    """All openings of a view, less what it knows of the masks, as bytes."""
     return np.concatenate([v.reshape(-1) for v in view.opened.values()]).view(np.uint8)
 
 
-def differences(view: View) -> np.ndarray:
-    """Openings of each picture less those of the next, mod 2^32, as bytes."""
-    return np.concatenate([(v[1:] - v[:-1]).reshape(-1) for v in view.opened.values()]).view(np.uint8)
+def p_repeated(view: View) -> float:
+    """The smaller p-value of "differences of openings are uniform bytes": of neighbours, and of the same places of two
+    batches. Twice it, since two are looked at.
+    """
+    lags = [lag for lag in (1, BATCH) if lag < len(view.times)]
+    return min(1.0, len(lags) * min(p_bytes(_differences(view, lag)) for lag in lags))
+
+
+def _differences(view: View, lag: int) -> np.ndarray:
+    return np.concatenate([(v[lag:] - v[:-lag]).reshape(-1) for v in view.opened.values()]).view(np.uint8)
 
 
 def run_all(path: Path, pictures: np.ndarray, logits: int = 100_000) -> dict[str, Outcome]:
@@ -134,7 +145,7 @@ def run_all(path: Path, pictures: np.ndarray, logits: int = 100_000) -> dict[str
     out: dict[str, Outcome] = {}
     parts: tuple[Callable[[], dict[str, Outcome]], ...] = (
         lambda: of_masks(path, pictures),
-        lambda: of_ingest(pictures),
+        lambda: of_halves(path, pictures),
         of_answers,
         lambda: of_long_key(logits),
         lambda: of_digests(pictures),
@@ -142,16 +153,6 @@ def run_all(path: Path, pictures: np.ndarray, logits: int = 100_000) -> dict[str
     for part in parts:
         out |= part()
     return out
-
-
-class _Random:
-    """numpy's generator as an `Rng`."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-
-    def bytes(self, n: int) -> bytes:
-        return self._rng.bytes(n)
 
 
 def _by_p(what: str, p: dict[str, float]) -> Outcome:

@@ -1,8 +1,9 @@
 """`blindsight eval membership`: does anything a server sees tell who was in the training set?
 
-Positive control: an overfitted network attacked in the clear. Then the same attacks on everything each server sees while
-the real protocols classify the same pictures, and negative controls. Work is spread over processes; what is random in
-the protocols comes from the operating system, so figures of the views differ from run to run.
+Positive control: an overfitted network attacked in the clear. Then the same attacks on what each server sees while the
+real protocols classify the same pictures (`record` says what is in it), and on the same views with the secret laid bare,
+where each must succeed; tests of uniformity of the whole views; negative controls. Work is spread over processes; what is
+random in the protocols comes from the operating system, so figures of the views differ from run to run.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from blindsight.evaluation import controls, data, labels, views
+from blindsight.evaluation import controls, data, labels, uniform, views
 from blindsight.evaluation.metrics import Result, judge, roc
-from blindsight.evaluation.record import PARTIES, View, record
+from blindsight.evaluation.record import record
 from blindsight.evaluation.target import Shadows, Target, compiled, inner, tensor, train
+from blindsight.evaluation.view import PARTIES, View, joined, some
 
 DEPLOYMENTS = ("cloud-owned", "concealed")
 Progress = Callable[[str, int, int], None]
@@ -32,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done. `judged`, `known`: pictures of each kind; `tampered`: pictures run with masks off."""
+    """How much is done. `judged`, `known`: pictures of each kind; `bare`: those of each whose views are laid bare too."""
 
     judged: int = 2000
     known: int = 500
@@ -40,13 +42,13 @@ class Size:
     shadows: int = 4
     epochs: int = 20
     chunk: int = 250
-    tampered: int = 500
+    bare: int = 500
     logits: int = 100_000
 
 
 DEFAULT = Size()
-FULL = Size(judged=5000, known=2500, steps=4500, shadows=16, tampered=2000, logits=200_000)
-QUICK = Size(judged=60, known=40, steps=200, shadows=4, epochs=12, chunk=100, tampered=60)
+FULL = Size(judged=5000, known=2500, steps=4500, shadows=16, bare=2000, logits=200_000)
+QUICK = Size(judged=60, known=40, steps=200, shadows=4, epochs=12, chunk=100, bare=100)
 
 
 @dataclass
@@ -76,39 +78,34 @@ def run(folder: Path | None, size: Size = DEFAULT, jobs: int = 2, progress: Prog
         model.save(path)
         names = views.Names.of(model.plan)
         given = views.Knowledge(people, net, shadows, names, size.epochs)
-        seen = _record(pool, path, people.x, size.chunk, names.all, tell)
-        broken = _broken(pool, path, people, size, names.all)
-        jobs_of = {
-            (d, party): pool.submit(_attack, given, view)
-            for d, both in seen.items()
-            for party, view in zip(PARTIES, both, strict=True)
+        seen = _record(pool, path, people, size.chunk, names.all, tell)
+        parties = [(d, p) for d in DEPLOYMENTS for p in (0, 1)]
+        attacks = {who: pool.submit(_attack, given, seen[who[0]][who[1]]) for who in parties}
+        pick = _first(people, size.bare)
+        few = _some(given, pick)
+        bared = {
+            (d, p): pool.submit(
+                _attack, few, views.laid_bare(few, some(seen[d][p], pick), some(seen[d][1 - p], pick))
+            )
+            for d, p in parties
         }
-        loose = {
-            party: pool.submit(_attack, _some(given, size.tampered), view)
-            for party, view in zip(PARTIES, broken.result(), strict=True)
-        }
-        outcome = pool.submit(_controls, path, people.x[:64], size.logits)
+        outcome = pool.submit(controls.run_all, path, people.x[:64], size.logits)
         clear = views.clear(given, people.x)
-        _finish([*jobs_of.values(), *loose.values(), outcome], "attacks and controls", tell)
-    found = {
-        f"{d}.{party}.{name}": s for (d, party), job in jobs_of.items() for name, s in job.result().items()
-    }
-    judged = ~people.known
-    say = _Judge(people.member[judged], judged, len(found))
+        _finish([*attacks.values(), *bared.values(), outcome], "attacks and controls", tell)
+    found, bare = _named(attacks), _named(bared)
+    say = _Judge(people.member, people.known, len(found))
     secure = _top1(seen["cloud-owned"])
     agreement = float(np.mean(secure == inner(net, tensor(people.x)).logits.argmax(axis=1)))
     results = {name: say(s) for name, s in found.items()}
     control, outputs = {name: say.alone(s) for name, s in clear.items()}, _outputs(say, given, secure)
-    few = _some(given, size.tampered)
-    weak = _Judge(few.pictures.member[~few.pictures.known], ~few.pictures.known, 1)
-    sensitivity = {
-        f"{party}.{name}": weak.alone(s)
-        for party, name, s in _telling({p: job.result() for p, job in loose.items()})
-    }
+    weak = _Judge(few.pictures.member, few.pictures.known, 1)
+    sensitivity = {name: weak.alone(s) for name, s in bare.items()}
+    tossed = {f"{d}.{PARTIES[p]}": uniformity(seen[d][p]) for d, p in parties}
+    equal = {f"{d}.{PARTIES[p]}": bool((seen[d][p].sizes == seen[d][p].sizes[0]).all()) for d, p in parties}
     negative: dict[str, controls.Outcome] = outcome.result()
-    curves = {f"in the clear: {k}": roc(s[judged], people.member[judged]) for k, s in clear.items()}
-    curves |= {name: roc(s[judged], people.member[judged]) for name, s in found.items()}
-    exact = net_accuracy(net, people)
+    member = people.member[say.judged]
+    curves = {f"in the clear: {k}": roc(s[say.judged], member) for k, s in clear.items()}
+    curves |= {name: roc(s[say.judged], member) for name, s in found.items()}
     return Report(
         {
             "control": {"auc": control["whitebox"].auc.value, **{k: r.to_json() for k, r in control.items()}},
@@ -116,18 +113,20 @@ def run(folder: Path | None, size: Size = DEFAULT, jobs: int = 2, progress: Prog
             "negative_controls": {name: o.caught for name, o in negative.items()},
             "controls": {name: asdict(o) for name, o in negative.items()},
             "outputs": outputs,
-            "masks_off": {name: r.to_json() for name, r in sensitivity.items()},
-            "equal_sizes": {
-                f"{d}.{party}": bool((view.sizes == view.sizes[0]).all())
-                for d, both in seen.items() for party, view in zip(PARTIES, both, strict=True)
-            },
+            "laid_bare": {name: r.to_json() for name, r in sensitivity.items()},
+            "uniformity": tossed,
+            "equal_sizes": equal,
             "verdict": {
-                "control_succeeds": control["whitebox"].auc.value >= 0.7,
+                "control_succeeds": all(r.auc.value >= 0.7 for r in control.values()),
                 "views_say_nothing": all(r.says_nothing() for r in results.values()),
                 "telling_views": [name for name, r in results.items() if not r.says_nothing()],
+                "attacks_could_succeed": all(r.auc.low > 0.5 for r in sensitivity.values()),
+                "blind_attacks": [name for name, r in sensitivity.items() if not r.auc.low > 0.5],
+                "views_uniform": all(p > uniform.ALARM for row in tossed.values() for p in row.values()),
+                "sizes_equal": all(equal.values()),
                 "controls_caught": all(o.caught for o in negative.values()),
             },
-            "network": {**exact, "secure_top1_agreement": agreement},
+            "network": {**net_accuracy(net, people), "secure_top1_agreement": agreement},
             "pictures": people.source, "members": int(people.member.sum()), "known_each": int((people.known & people.member).sum()),
             "size": asdict(size), "seconds": round(time.perf_counter() - started, 1),
         },
@@ -135,22 +134,50 @@ def run(folder: Path | None, size: Size = DEFAULT, jobs: int = 2, progress: Prog
     )  # fmt: skip
 
 
+def uniformity(view: View) -> dict[str, float]:
+    """p-values of "this part of the view is uniform" over all its pictures, by name; each catches what is not masked."""
+    out = {
+        "message bits are fair coins": view.bits.p_coins(),
+        "message bits do not tell members": view.bits.p_alike(),
+    }
+    for what, table in (("share", view.shares), ("opening", view.opened)):
+        out |= {f"{what} {name}": uniform.p_bytes(v) for name, v in table.items() if v.size >= 2048}
+    if view.opened:
+        out["differences of openings"] = controls.p_repeated(view)
+    if view.phase.size:
+        out["v mod q"] = uniform.p_modulo(view.phase, controls.Q, 1 << 10)
+        out["v mod delta"] = uniform.p_modulo(view.phase % controls.DELTA, controls.DELTA)
+    return out
+
+
+def _named(jobs: dict[tuple[str, int], Future[dict[str, np.ndarray]]]) -> dict[str, np.ndarray]:
+    return {f"{d}.{PARTIES[p]}.{name}": s for (d, p), job in jobs.items() for name, s in job.result().items()}
+
+
 @dataclass(frozen=True)
 class _Judge:
-    """Turns scores of all pictures into results on the judged ones."""
+    """Turns scores of all pictures into results on those not known; an attack's guess is "above the median of the known"."""
 
     member: np.ndarray
-    judged: np.ndarray
+    known: np.ndarray
     views: int
 
-    def __call__(self, scores: np.ndarray) -> Result:
-        s = scores[self.judged]
-        return judge(s, self.member, s > 0, self.views)
+    @property
+    def judged(self) -> np.ndarray:
+        return ~self.known
 
-    def alone(self, scores: np.ndarray, threshold: float = 0.0) -> Result:
+    def __call__(self, scores: np.ndarray) -> Result:
+        return self._judge(scores, float(np.median(scores[self.known])), self.views)
+
+    def alone(self, scores: np.ndarray, threshold: float | None = None) -> Result:
         """With an interval of its own, not simultaneous with others."""
+        return self._judge(
+            scores, float(np.median(scores[self.known])) if threshold is None else threshold, 1
+        )
+
+    def _judge(self, scores: np.ndarray, threshold: float, views: int) -> Result:
         s = scores[self.judged]
-        return judge(s, self.member, s > threshold)
+        return judge(s, self.member[self.judged], s > threshold, views)
 
 
 def net_accuracy(net: Target, people: data.Population) -> dict[str, float]:
@@ -166,24 +193,13 @@ def _outputs(say: _Judge, given: views.Knowledge, secure: np.ndarray) -> dict[st
     """What black-box access is worth: `top1` as it was revealed, and logits if they were."""
     people, net = given.pictures, given.net
     copies = labels.augmented(net, people.x, people.y, secure)
-    threshold = float(np.median(copies[people.known]))
     return {
         "top1": {
             "gap": say.alone(labels.gap(secure, people.y), 0.5).to_json(),
-            "augmented": say.alone(copies, threshold).to_json(),
+            "augmented": say.alone(copies).to_json(),
         },
         "logits": say.alone(given.lira(inner(net, tensor(people.x)).logits)).to_json(),
     }
-
-
-def _telling(scores: dict[str, dict[str, np.ndarray]]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Of the runs with masks off, the attacks on what then lies bare: openings at the cloud, the picture at the helper."""
-    for party, wanted in (
-        ("cloud", ("lira-openings", "whitebox")),
-        ("helper", ("lira-ingest", "whitebox-ingest")),
-    ):
-        for name in wanted:
-            yield party, name, scores[party][name]
 
 
 def _top1(both: tuple[View, View]) -> np.ndarray:
@@ -195,10 +211,9 @@ def _first(people: data.Population, each: int) -> np.ndarray:
     return np.sort(np.concatenate([np.flatnonzero(side)[:each] for side in (people.member, ~people.member)]))
 
 
-def _some(given: views.Knowledge, each: int) -> views.Knowledge:
-    """The same on fewer pictures: the first of each kind, half of them known."""
+def _some(given: views.Knowledge, pick: np.ndarray) -> views.Knowledge:
+    """The same on these pictures, half of each kind known."""
     people = given.pictures
-    pick = _first(people, each)
     member = people.member[pick]
     known = np.zeros(len(pick), bool)
     for side in (member, ~member):
@@ -253,48 +268,21 @@ def _trained(
 
 
 def _record(
-    pool: ProcessPoolExecutor, path: Path, x: np.ndarray, chunk: int, keep: set[str], tell: Progress
+    pool: ProcessPoolExecutor, path: Path, people: data.Population, chunk: int, keep: set[str], tell: Progress
 ) -> dict[str, tuple[View, View]]:
+    parts = [slice(i, i + chunk) for i in range(0, len(people.x), chunk)]
     work = {
-        d: [pool.submit(record, path, d, x[i : i + chunk], (), keep) for i in range(0, len(x), chunk)]
+        d: [pool.submit(record, path, d, people.x[p], keep=keep, kinds=people.member[p]) for p in parts]
         for d in DEPLOYMENTS
     }
     _finish([job for jobs in work.values() for job in jobs], "secure runs", tell)
-    return {d: _joined([job.result() for job in jobs]) for d, jobs in work.items()}
-
-
-def _broken(
-    pool: ProcessPoolExecutor, path: Path, people: data.Population, size: Size, keep: set[str]
-) -> Future[tuple[View, View]]:
-    few = people.x[_first(people, size.tampered)]
-    return pool.submit(record, path, "cloud-owned", few, ("masks-off", "ingest-mask-off"), keep)
-
-
-def _joined(parts: list[tuple[View, View]]) -> tuple[View, View]:
-    return _one([a for a, _ in parts]), _one([b for _, b in parts])
-
-
-def _one(parts: list[View]) -> View:
-    def tables(name: str) -> dict[str, np.ndarray]:
-        return {k: np.concatenate([getattr(p, name)[k] for p in parts]) for k in getattr(parts[0], name)}
-
-    def arrays(name: str) -> np.ndarray:
-        return np.concatenate([getattr(p, name) for p in parts])
-
-    return View(
-        tables("shares"),
-        tables("opened"),
-        *(arrays(n) for n in ("guess", "ingest", "messages", "times", "sizes")),
-    )
+    both = {d: [job.result() for job in jobs] for d, jobs in work.items()}
+    return {d: (joined([a for a, _ in pairs]), joined([b for _, b in pairs])) for d, pairs in both.items()}
 
 
 def _attack(given: views.Knowledge, view: View) -> dict[str, np.ndarray]:
     torch.set_num_threads(1)
     return views.on_view(given, view)
-
-
-def _controls(path: Path, pictures: np.ndarray, logits: int) -> dict[str, controls.Outcome]:
-    return controls.run_all(path, pictures, logits)
 
 
 def _finish(work: list[Future[Any]], phase: str, tell: Progress) -> None:

@@ -2,12 +2,13 @@
 
 A view is all that reaches a server: device messages, what the peer sends, its own shares, openings and material, how
 long each step took and how long each message was. Views are reduced to numbers here, picture by picture; raw messages
-are not kept.
+are not kept. Not in it: messages of the offline phase (no picture is known yet), material past its first 64 KiB (pads of
+oblivious transfer) and the workers' control messages; the ingest mode is `rlwe`. Both parties are threads of one process,
+so the times are not those of two machines.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -24,8 +25,11 @@ from blindsight.client.encrypt import encrypt
 from blindsight.client.identity import Identity
 from blindsight.cloud.own_key import concealed_side as cloud_side
 from blindsight.evaluation import tampered
+from blindsight.evaluation.bits import Bits
+from blindsight.evaluation.view import View, heads, statistics
 from blindsight.he.ingest import mask, unpack
-from blindsight.he.secret.ingest import SecretKey, open_masked, public_key
+from blindsight.he.ingest import share as tenbit
+from blindsight.he.secret.ingest import SecretKey, decrypt_masked, public_key
 from blindsight.helper.linear import concealed_side, helper_side
 from blindsight.mpc.ingest import PixelsFromMask
 from blindsight.mpc.session import Session
@@ -48,34 +52,7 @@ PER_BLOCK, BATCH = 4, 16
 MATERIAL = (
     1 << 16
 )  # bytes of the own material that are looked at: all masks and linear shares, the first pads
-BUCKETS = 256
-PARTIES = ("cloud", "helper")
-
-
-@dataclass
-class View:
-    """One server's view of N pictures.
-
-    Attributes:
-        shares: its share of the network's inner values, tensor name -> uint32 (N, size); `result` among them.
-        opened: what was opened to it, x - r, tensor name -> uint32 (N, size); empty where nothing is.
-        guess: uint8 (N, pixels), the picture as far as the ingest shows it to this server.
-        ingest: uint16 (N, pixels), this server's 10-bit ingest share.
-        messages: float32 (N, F), statistics of every message received and of its own material.
-        times: float32 (N, T), seconds of each step.
-        sizes: int64 (N, S), bytes of each message received, then of each sent, then rounds.
-        received: on request, the messages of each picture as they were. offline: those between pictures.
-    """
-
-    shares: dict[str, np.ndarray]
-    opened: dict[str, np.ndarray]
-    guess: np.ndarray
-    ingest: np.ndarray
-    messages: np.ndarray
-    times: np.ndarray
-    sizes: np.ndarray
-    received: list[list[bytes]] = field(default_factory=list)
-    offline: list[bytes] = field(default_factory=list)
+PUBLIC = (0, 1)  # messages that come first and are public: to the helper the manifest
 
 
 @dataclass
@@ -90,6 +67,7 @@ class _Row:
     offline: list[bytes] = field(default_factory=list)
     guess: np.ndarray | None = None
     ingest: np.ndarray | None = None
+    phase: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint32))
     sizes: list[int] = field(default_factory=list)
 
     @contextmanager
@@ -163,6 +141,7 @@ def record(
     tamper: tuple[str, ...] = (),
     keep: set[str] | None = None,
     raw: bool = False,
+    kinds: np.ndarray | None = None,
 ) -> tuple[View, View]:
     """The views of cloud and helper while they classify `pictures`, uint8 (N, H, W, C), in this order.
 
@@ -171,6 +150,7 @@ def record(
         tamper: of `tampered.TAMPERS`; none: the real thing.
         keep: the tensors of interest; None: all.
         raw: keep the messages themselves too (some 100 KB a picture).
+        kinds: bool (N,), which of two kinds each picture is of, for `View.bits`; None: in turns.
 
     Raises:
         ChannelError: a party failed.
@@ -194,7 +174,9 @@ def record(
     helper.join()
     if failures:
         raise failures[0]
-    return _view(rows[0], keep, raw), _view(rows[1], keep, raw)
+    if kinds is None:
+        kinds = np.arange(len(pictures)) % 2 == 1
+    return _view(rows[0], keep, raw, kinds, PUBLIC[0]), _view(rows[1], keep, raw, kinds, PUBLIC[1])
 
 
 class _Party:
@@ -218,7 +200,7 @@ class _Party:
             some = parcels[start : start + BATCH]
             slots = make_batch(
                 self.channel, self.network, self.linear, source, len(some),
-                ingest=self.ingest.draws(self.pixels), rng=tampered.masks(self.tamper, len(some)),
+                ingest=self.ingest.draws(self.pixels), rng=tampered.masks(self.tamper, len(some), self.party),
             )  # fmt: skip
             rows += [self._picture(parcel, slot) for parcel, slot in zip(some, slots, strict=True)]
         self.channel.close()
@@ -231,11 +213,13 @@ class _Party:
         channel.received.clear()
         channel.sent.clear()
         rounds = channel.stats.rounds
+        masks = {name: r.copy() for name, r in slot.masks.items()}  # the run uses them up
         with row.clock():
             if self.party == 0:
                 self._cloud(parcel, row, slot)
             else:
                 self._helper(parcel, row, slot)
+        row.opened = {name: value + masks.get(name, np.uint32(0)) for name, value in row.opened.items()}
         row.received = list(channel.received)
         row.seen += [own, *row.received]
         row.sizes += [len(m) for m in (*channel.received, *channel.sent)] + [channel.stats.rounds - rounds]
@@ -264,7 +248,8 @@ class _Party:
         signed = self.channel.recv(len(parcel.messages[-1][1]) - manifest.SALT_BYTES).tobytes()
         size = sum(self.layout.masked_bytes(p) for p in range(self.layout.polys))
         key = SecretKey(self.device.rlwe_seed)
-        row.ingest, base = open_masked(self.layout, self.channel.recv(size).tobytes(), key)
+        row.phase, base = decrypt_masked(self.layout, self.channel.recv(size).tobytes(), key)
+        row.ingest = tenbit(row.phase)
         key.wipe()
         assert base is not None  # mode `rlwe` carries the key
         row.guess = (row.ingest >> 2).astype(np.uint8)
@@ -284,30 +269,11 @@ def _top_bits(layout: Layout, blocks: list[bytes]) -> np.ndarray:
     return np.concatenate(out)
 
 
-_ONES = np.bitwise_count(np.arange(256, dtype=np.uint8)).astype(np.float64)
-_VALUES = np.arange(256, dtype=np.float64)
+def _view(rows: list[_Row], keep: set[str] | None, raw: bool, kinds: np.ndarray, public: int) -> View:
+    bits = Bits.none()
+    for row, kind in zip(rows, kinds, strict=True):
+        bits.add(int(kind), row.received[public:])
 
-
-def statistics(messages: list[bytes]) -> np.ndarray:
-    """Numbers that show what a message's bytes are, were they anything but uniform: for each message mean, deviation,
-    share of ones and the first words; of all together sums in `BUCKETS` buckets by place.
-    """
-    out, total = [], np.zeros(BUCKETS, np.int64)
-    for message in messages:
-        data = np.frombuffer(message, np.uint8)
-        share = np.bincount(data, minlength=256) / data.size
-        mean = float(share @ _VALUES)
-        head = np.zeros(8)
-        words = np.frombuffer(message[: len(message) // 4 * 4][:32], "<i4")
-        head[: len(words)] = words / 2.0**31
-        out += [mean, math.sqrt(max(0.0, float(share @ _VALUES**2) - mean**2)), float(share @ _ONES), *head]
-        whole = len(data) // BUCKETS * BUCKETS
-        total += data[:whole].reshape(-1, BUCKETS).sum(axis=0, dtype=np.int64)
-        total[: len(data) - whole] += data[whole:]
-    return np.concatenate([out, total]).astype(np.float32)
-
-
-def _view(rows: list[_Row], keep: set[str] | None, raw: bool) -> View:
     def table(name: str) -> dict[str, np.ndarray]:
         names = [key for key in getattr(rows[0], name) if keep is None or key in keep]
         return {key: np.stack([getattr(row, name)[key] for row in rows]) for key in names}
@@ -317,9 +283,12 @@ def _view(rows: list[_Row], keep: set[str] | None, raw: bool) -> View:
         table("opened"),
         np.stack([row.guess for row in rows if row.guess is not None]),
         np.stack([row.ingest for row in rows if row.ingest is not None]),
+        np.stack([row.phase for row in rows]),
         np.stack([statistics(row.seen) for row in rows]),
+        np.stack([heads(row.seen) for row in rows]),
         np.array([row.times for row in rows], np.float32),
         np.array([row.sizes for row in rows], np.int64),
+        bits,
         [row.received for row in rows] if raw else [],
         [m for row in rows for m in row.offline] if raw else [],
     )

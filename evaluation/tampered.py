@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 
+import numpy as np
+
 from blindsight.fixed.rng import Rng, SystemRng
+from blindsight.he.ingest import DELTA
 
 
 class Zeros:
@@ -30,16 +33,26 @@ class Same:
         return one * self._batch
 
 
-def masks(tamper: Collection[str], batch: int) -> Rng:
-    """Where the masks r of a batch come from."""
-    if "masks-off" in tamper:
+class Steps:
+    """A mask R of the ingest that is delta times a random byte instead of uniform in Z_q."""
+
+    def bytes(self, n: int) -> bytes:
+        steps = np.frombuffer(SystemRng().bytes(n // 4), np.uint8)
+        return (steps.astype("<u4") * np.uint32(DELTA)).tobytes()
+
+
+def masks(tamper: Collection[str], batch: int, party: int = 1) -> Rng:
+    """Where the masks r of a party's batch come from."""
+    if "masks-off" in tamper or f"masks-off-{party}" in tamper:
         return Zeros()
     return Same(batch) if "masks-reused" in tamper else SystemRng()
 
 
 def ingest(tamper: Collection[str]) -> Rng:
     """Where R of the ingest comes from."""
+    if "ingest-mask-weak" in tamper:
+        return Steps()
     return Zeros() if "ingest-mask-off" in tamper else SystemRng()
 
 
-TAMPERS = ("masks-off", "masks-reused", "ingest-mask-off")
+TAMPERS = ("masks-off", "masks-off-0", "masks-off-1", "masks-reused", "ingest-mask-off", "ingest-mask-weak")

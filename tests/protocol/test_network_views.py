@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from blindsight.evaluation.record import View, record
-from blindsight.evaluation.uniform import ALARM, p_bytes, p_modulo, p_same
+from blindsight.evaluation.uniform import ALARM, p_bytes, p_counts, p_modulo, p_same
+from blindsight.he.ingest import DELTA, Q
 from blindsight.models import compile_model
 
 DEPLOYMENTS = ("cloud-owned", "concealed")
@@ -133,10 +134,18 @@ def test_shares_and_openings_are_uniform_and_independent_of_the_values(same) -> 
 
 
 def test_ingest_is_uniform_to_both(same) -> None:
-    """v and R, as 10-bit shares, of a constant picture."""
+    """v and R, as 10-bit shares, of a constant picture; their low bits, and v mod delta, show an R that is a multiple of
+    delta, which hides the pixel and not the encryption's error."""
     for view in same:
         assert p_modulo(view.ingest, 1024) > ALARM
         assert p_modulo((view.ingest[1:].astype(int) - view.ingest[:-1]) % 1024, 1024) > ALARM
+        assert low_bits(view) > ALARM
+    assert p_modulo(same[1].phase, Q) > ALARM and p_modulo(same[1].phase % DELTA, DELTA) > ALARM
+
+
+def low_bits(view: View) -> float:
+    """p-value of "the two low bits of the 10-bit shares are uniform"."""
+    return p_counts(np.bincount(view.ingest.reshape(-1) & 3, minlength=4))
 
 
 def test_offline_messages_are_uniform(same) -> None:
@@ -161,6 +170,12 @@ def test_broken_servers_are_caught_by_the_same_tests(model) -> None:
     again = np.repeat(pictures[:1], RUNS, axis=0)
     bare = record(path, "cloud-owned", again, ("masks-off", "ingest-mask-off"))
     reused = record(path, "cloud-owned", again, ("masks-reused",))
+    weak = record(path, "cloud-owned", again, ("ingest-mask-weak",))
+    assert p_modulo(weak[1].phase % DELTA, DELTA) < ALARM and low_bits(weak[1]) < ALARM
+    for party in (0, 1):  # of a concealed model either server's part of r must do alone
+        half = record(path, "concealed", again, (f"masks-off-{party}",))
+        assert any(p_bytes(v) < ALARM for v in half[1 - party].opened.values())
+        assert not any(p_bytes(v) < ALARM for v in half[party].opened.values())
     assert any(p_bytes(v) < ALARM for v in bare[0].opened.values())
     assert p_modulo(bare[1].ingest, 1024) < ALARM
     assert any(p_bytes(v[1:] - v[:-1]) < ALARM for v in reused[0].opened.values())

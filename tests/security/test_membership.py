@@ -1,8 +1,9 @@
 """`blindsight eval membership --quick`: the attack works in the clear, says nothing on the views, and every control is caught.
 
 The command's own verdict uses 95 % intervals, which chance breaks once in twenty runs; here a view is a finding when its
-AUC is as far from 1/2 as chance makes it once in a million (60 members against 60 others, 27 views: outside 0.21 .. 0.79, so a leak
-as plain as the ones with masks off, AUC 0.85 and more, is found).
+AUC is as far from 1/2 as chance makes it once in a million (60 members against 60 others, 44 views: outside 0.20 .. 0.80). A
+bare secret is found at that: on views laid bare the likelihood-ratio attacks, messages and times reach 0.97. The white-box
+ones reach 0.84 here with 50 pictures of each kind to learn from; what they add shows in the default run.
 """
 
 import json
@@ -37,7 +38,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, str]:
     assert run.returncode in (0, 1) and run.stdout.count("\n") == 1, run.stderr
     report = json.loads(run.stdout)
     verdict = report["verdict"]
-    said = verdict["control_succeeds"] and verdict["views_say_nothing"] and verdict["controls_caught"]
+    claims = set(verdict) - {"telling_views", "blind_attacks"}
+    assert len(claims) == 6
+    said = all(verdict[claim] for claim in claims)
     assert run.returncode == (0 if said else 1)
     assert "200 pictures that come with Blindsight" in run.stderr
     return report, page.read_text()
@@ -56,23 +59,36 @@ def test_no_view_says_anything(done: tuple[dict, str]) -> None:
     assert {name.rsplit(".", 1)[0] for name in views} == parties
     for party in parties:
         kinds = {name.rsplit(".", 1)[1] for name in views if name.startswith(party)}
-        assert {"whitebox", "lira-shares", "whitebox-ingest", "lira-ingest", "messages", "timing"} <= kinds
+        openings = {f"lira-opened-{name}" for name in ("input", "relu", "flatten", "relu_2")}
+        both = {f"{a}-{what}" for a in ("whitebox", "lira") for what in ("ingest", "pixels")}
+        expected = {"whitebox", "lira-shares", "messages", "timing"} | both
+        assert kinds == expected | (set() if party == "cloud-owned.helper" else openings)
     for name, view in views.items():
         assert {"auc", "auc_low", "auc_high", "tpr_at_1pct"} <= set(view)
         assert abs(view["auc"] - 0.5) < limit(view["members"], view["non_members"], len(views)), name
-    assert all(done[0]["equal_sizes"].values())
+    assert all(done[0]["equal_sizes"].values()) and len(done[0]["equal_sizes"]) == 4
 
 
-def test_the_same_attacks_succeed_with_masks_off(done: tuple[dict, str]) -> None:
-    bare = done[0]["masks_off"]
-    assert bare["cloud.lira-openings"]["auc"] > 0.8 and bare["helper.lira-ingest"]["auc"] > 0.8
-    assert bare["cloud.whitebox"]["auc"] > 0.6
+def test_whole_views_are_uniform(done: tuple[dict, str]) -> None:
+    found = done[0]["uniformity"]
+    assert len(found) == 4 and all(len(row) >= 8 for row in found.values())
+    tests = sum(len(row) for row in found.values())
+    for who, row in found.items():
+        assert min(row.values()) > ALARM / tests, (who, row)
+
+
+def test_the_same_attacks_succeed_on_views_laid_bare(done: tuple[dict, str]) -> None:
+    views, bare = done[0]["views"], done[0]["laid_bare"]
+    assert set(bare) == set(views)
+    for name, row in bare.items():
+        alarm = 0.15 if "whitebox" in name else limit(row["members"], row["non_members"], len(views))
+        assert row["auc"] - 0.5 > alarm, name
 
 
 def test_every_negative_control_is_caught(done: tuple[dict, str]) -> None:
     assert set(done[0]["negative_controls"]) == {
         "masks-off", "masks-reused", "ingest-mask-off", "ingest-mask-weak", "weak-offline-masks", "no-encryption-of-zero",
-        "long-lived-layer-key", "bare-digests",
+        "long-lived-layer-key", "bare-digests", "salt-passed-on", "half-of-masks-off",
     }  # fmt: skip
     assert all(done[0]["negative_controls"].values()), done[0]["controls"]
 
