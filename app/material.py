@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blindsight.app.options import JsonOption
-from blindsight.offline.store import Store, stored_pools
+from blindsight.offline.store import Store, pool_folders, stored_pools
 from blindsight.wire.jobs import INGESTS
 
 
@@ -22,7 +22,10 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="The material pools of a server.", no_args_is_help=True)
     app.add_typer(group, name="material")
     folder = Annotated[
-        Path, typer.Argument(help="the server's material folder (`material` in its TOML file)")
+        Path,
+        typer.Argument(
+            help="the server's material folder (`material` in the folder that `data` of its TOML file names)"
+        ),
     ]
 
     @group.command("list")
@@ -68,9 +71,9 @@ def register(app: typer.Typer) -> None:
     def purge(path: folder, as_json: JsonOption = False) -> None:
         """Destroy all material in a folder. Stop the server first; purge the other server's too."""
         purged = {}
-        for row in stored_pools(path):
-            store = Store(path / row["pool"], None)
-            purged[row["pool"]] = store.purge()
+        for pool in pool_folders(path):
+            store = Store(pool, None)
+            purged[str(pool.relative_to(path))] = store.purge()
             store.close()
         if as_json:
             print(json.dumps({"purged": purged}))

@@ -9,7 +9,7 @@ activations, so a slot used twice, or readable after use, is a leak: with the x 
   before they return; opening does it again, should a crash have come between. After the last slot the batch is deleted.
 - Assumption: the disk overwrites in place. Flash (wear levelling), copy-on-write file systems, snapshots and backups may keep the old bytes
   of a key: there only an encrypted disk helps, and no backup may hold this folder.
-- Both parties keep the same batches under the same ids; `common` finds them after a crash that left one side with a batch more.
+- Both parties keep the same batches under the same ids; `keep_common` finds them after a crash that left one side with a batch more.
 """
 
 import json
@@ -65,7 +65,7 @@ class Store:
             raise StoreError(f"{path} is in use by another process: stop it first") from None
         self._cursor = Cursor(path / "cursor")
         try:
-            self._batches = sorted((_read_meta(p) for p in path.glob("*.json")), key=lambda b: b.first)
+            self._batches = self._described()
             for batch in self._batches:
                 if not self._has_keys(batch):  # burnt, not just deleted: no index is ever used again
                     self._cursor.burn_to(batch.first + batch.count)
@@ -73,6 +73,17 @@ class Store:
         except BaseException:
             self.close()  # the next try must not find the pool in use
             raise
+
+    def _described(self) -> list[Batch]:
+        found = []
+        for path in self._path.glob("*.json"):
+            try:
+                found.append(_read_meta(path))
+            except StoreError:
+                if self._slot_bytes is not None:
+                    raise
+                # `purge` destroys it without knowing what it was
+        return sorted(found, key=lambda b: b.first)
 
     # --- what is there
 
@@ -148,7 +159,7 @@ class Store:
         self._drop_used()
 
     def keep_common(self, peer: list[tuple[str, int, int]]) -> None:
-        """Drop the batches that the peer, which lists (id, first, count), does not have; their indices stay burnt."""
+        """Drop the batches that the peer, which lists (id, first, count), does not have. Their indices may come again, with new slots."""
         for batch in list(self._batches):
             if (batch.id, batch.first, batch.count) not in peer:
                 self._delete(batch)
@@ -158,8 +169,9 @@ class Store:
         left = self.left
         self._cursor.burn_to(self.end)
         self._drop_used()
-        for stray in (*self._path.glob("*.key"), *self._path.glob("*.bin"), *self._path.glob("*.part")):
-            _wipe(stray)
+        for kind in ("key", "bin", "json", "part"):
+            for stray in self._path.glob(f"*.{kind}"):
+                _wipe(stray)
         return left
 
     def close(self) -> None:
@@ -206,6 +218,13 @@ class Store:
         self._batches.remove(batch)
 
 
+def pool_folders(folder: Path) -> list[Path]:
+    """The pools in a server's material folder; StoreError where there is no such folder."""
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: no such folder; name the server's material folder")
+    return sorted(p.parent for p in folder.glob("**/cursor"))
+
+
 def stored_pools(folder: Path) -> list[dict[str, Any]]:
     """What lies in a server's material folder, read without taking its locks: a running server keeps it.
 
@@ -215,10 +234,8 @@ def stored_pools(folder: Path) -> list[dict[str, Any]]:
     Raises:
         StoreError: no such folder, or a damaged pool.
     """
-    if not folder.is_dir():
-        raise StoreError(f"{folder}: no such folder; name the server's material folder")
     out = []
-    for pool in sorted(p.parent for p in folder.glob("**/cursor")):
+    for pool in pool_folders(folder):
         cursor = read_cursor(pool / "cursor")
         batches = [_read_meta(p) for p in pool.glob("*.json")]
         out.append(
