@@ -130,9 +130,7 @@ def register(app: typer.Typer) -> None:
             )
         if plain and identity == "certificate":
             raise SiteError("--identity certificate needs TLS: leave --plain away")
-        register = place.register()
-        devices = sorted({str(d["device"]) for d in register.devices() if d["state"] != "ended"})
-        register.close()
+        devices = place.admitted()
         (out / "data").mkdir(parents=True, exist_ok=True)
         tls = None if plain else (site / "tls").resolve()
         (out / "mosquitto.conf").write_text(

@@ -78,5 +78,5 @@ def register(app: typer.Typer) -> None:
         if as_json:
             print(json.dumps({"purged": purged}))
             return
-        for pool, slots in purged.items():
-            print(f"{pool}: {slots} unused slots destroyed")
+        for name, slots in purged.items():
+            print(f"{name}: {slots} unused slots destroyed")

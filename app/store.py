@@ -52,6 +52,7 @@ def register(app: typer.Typer) -> None:
         ]  # fmt: skip
         if release:
             pictures.release()
+            pictures.database.scrub()
         pictures.close()
         if as_json:
             typer.echo(json.dumps({"quarantine": rows}))

@@ -58,17 +58,16 @@ def joined(parts: Sequence[View]) -> View:
     def tables(name: str) -> dict[str, np.ndarray]:
         return {k: np.concatenate([getattr(p, name)[k] for p in parts]) for k in getattr(parts[0], name)}
 
-    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS}
+    arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS]
     return View(
-        tables("shares"), tables("opened"), bits=reduce(add, (p.bits for p in parts), Bits.none()), **arrays
+        tables("shares"), tables("opened"), *arrays, reduce(add, (p.bits for p in parts), Bits.none())
     )
 
 
 def some(view: View, pick: np.ndarray) -> View:
     """The view of the pictures at these indices; the counts of bits stay those of all."""
-    arrays = {name: getattr(view, name)[pick] for name in ARRAYS}
     shares, opened = ({k: v[pick] for k, v in table.items()} for table in (view.shares, view.opened))
-    return View(shares, opened, bits=view.bits, **arrays)
+    return View(shares, opened, *(getattr(view, name)[pick] for name in ARRAYS), view.bits)
 
 
 _ONES = np.bitwise_count(np.arange(256, dtype=np.uint8)).astype(np.float64)

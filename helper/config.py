@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blindsight.service.database import Place
-from blindsight.service.settings import MetricsPage, ServerLink, check_level, place
+from blindsight.service.settings import LOCAL, MetricsPage, ServerLink, check_level, place
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,23 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Devices:
+    """Where devices find the broker, and whether it knows them by certificates or accounts: what `blindsight keys
+    device` writes for them. The helper never goes there itself: it has neither.
+    """
+
+    broker: str = ""
+    port: int = 8883
+    ca: Path | None = None
+    certificates: bool = False
+    accounts: bool = False
+
+    def __post_init__(self) -> None:
+        if self.broker and self.ca is None and self.broker not in LOCAL:
+            raise ValueError(f"devices.ca is missing: a broker on {self.broker} is reached over TLS only")
+
+
+@dataclass(frozen=True)
 class HelperConfig:
     """Everything. `data` holds the store and the material, `plans` the public plans, `master` the master
     secret.
@@ -43,6 +60,7 @@ class HelperConfig:
     threads: int = 1
     listen: Listen = field(default_factory=Listen)
     limits: Limits = field(default_factory=Limits)
+    devices: Devices = field(default_factory=Devices)
     metrics: MetricsPage = field(default_factory=MetricsPage)
 
     def __post_init__(self) -> None:

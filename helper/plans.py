@@ -36,6 +36,19 @@ class Plans:
                 out.setdefault(plan.name, {})[plan.hash] = plan
         return out
 
+    def find(self, name: str, plan_hash: str = "") -> Plan:
+        """The only plan of a model, or of several the one whose hash begins with `plan_hash`; else `PlanError`."""
+        held = self.serving().get(name, {})
+        found = [plan for h, plan in held.items() if h.hex().startswith(plan_hash)]
+        if len(found) == 1:
+            return found[0]
+        if not held:
+            raise PlanError(f"{self._folder} holds no plan of {name!r}: copy {name}.plan.json there")
+        raise PlanError(
+            f"{self._folder} holds {', '.join(h.hex()[:16] for h in held)} of {name!r}: name with --plan the one that "
+            "`blindsight model list` calls active at the cloud"
+        )
+
     def share(self, version: bytes) -> Path:
         """Where the helper's share of this version of a concealed model lies."""
         return self._folder / f"{version.hex()}.share"

@@ -76,6 +76,18 @@ def settings_of(files: dict[str, bytes], folder: Path) -> dict[str, Any]:
         raise ProvisionError(
             f"{folder} has no pk.bin, which mode rlwe needs: make it again with `blindsight keys device`"
         )
+    broker, device = config["broker"], config["device"]
+    for name in (broker.get(k) for k in ("ca", "certificate", "key")):
+        if name and str(name) not in files:
+            raise ProvisionError(
+                f"{folder} has no {name}, which its {LAST} names: `blindsight keys certificate {device}` makes a device's "
+                "certificate where the broker's authority is"
+            )
+    if broker.get("user") and "password" not in broker:
+        raise ProvisionError(
+            f"{folder / LAST} has no password for the broker: `blindsight keys account {device}` writes it where the "
+            "accounts are"
+        )
     return dict(config)
 
 

@@ -99,7 +99,7 @@ class SqliteDatabase:
             self._db.execute(
                 "PRAGMA synchronous = FULL"
             )  # a commit survives power loss, not only the process
-            self._db.execute("PRAGMA cache_size = -512")  # KiB a connection; the file is in the system's cache
+            self._db.execute("PRAGMA cache_size = -512")  # KiB; the system caches the file too
             self._db.execute("PRAGMA secure_delete = ON")  # deleted ciphertexts are overwritten
             with self.transaction() as db:
                 for statement in schema.split(";"):

@@ -54,6 +54,13 @@ def check_address(address: str) -> str:
     return address
 
 
+def address_name(address: str) -> str:
+    """Host and database of an address that was checked."""
+    said = _environment() | conninfo_to_dict(address)
+    host = said.get("host") or said.get("hostaddr") or "localhost"
+    return f"postgresql://{host}/{said.get('dbname') or said.get('user') or ''}"
+
+
 def _environment() -> dict[str, str]:
     """What the driver takes from PGHOST and the like where the address does not say it."""
     found = psycopg.pq.Conninfo.get_defaults()

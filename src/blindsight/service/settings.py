@@ -65,3 +65,12 @@ def place(store: str, file: Path) -> Place:
         return check_address(store)
     except StoreFault as error:
         raise ValueError(str(error)) from None
+
+
+def place_name(found: Place) -> str:
+    """A store for people: the file, or host and database, never the password."""
+    if isinstance(found, Path):
+        return str(found.absolute())
+    from blindsight.service.postgres import address_name
+
+    return address_name(found)
