@@ -43,7 +43,10 @@ class Ingress:
         self._arrivals: queue.Queue[Arrival | None] = queue.Queue(ARRIVALS)
         self._acked: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.due = threading.Event()  # set by whoever made an answer due
-        self._stop, self._scrub_due = threading.Event(), threading.Event()
+        self._stop = threading.Event()
+        # Something may have been deleted since the last scrub; at the start by a process that was killed.
+        self._scrub_due = True
+        self._counts: dict[str, int] = {}
         self.link = BrokerLink(config.broker, config.shards, self._arrived, self._broker_has, metrics, log)
         self._threads = [
             threading.Thread(target=run, name=name, daemon=True)
@@ -170,8 +173,9 @@ class Ingress:
         next_purge, next_look = 0.0, 0.0
         try:
             while not self._stop.is_set():
-                self.due.wait(POLL_S)
-                self.due.clear()
+                if self.due.wait(POLL_S):
+                    self.due.clear()
+                    self._scrub_due = True  # by the writer or a worker, also while the broker is away
                 try:
                     self._settle(pictures, sent)
                     self._send_due(pictures, sent)
@@ -197,7 +201,6 @@ class Ingress:
                 done.append(entry)
         if done:
             pictures.published(done)
-            self._scrub_due.set()
         if not self.link.connected.is_set():
             sent.clear()  # published again over the next connection; devices deduplicate
 
@@ -216,15 +219,17 @@ class Ingress:
                 self._metrics.count("published", what=what)
 
     def _look(self, pictures: Pictures) -> None:
-        for state, count in pictures.open_counts().items():
+        counts = pictures.open_counts()
+        for state, count in counts.items():
             self._metrics.gauge("pictures", count, state=state)
-        if self._scrub_due.is_set():
-            self._scrub_due.clear()
-            pictures.database.scrub()  # answered ciphertexts leave the write-ahead log too
+        if self._scrub_due or counts != self._counts:  # other processes work on this store too
+            pictures.database.scrub()  # deleted ciphertexts leave the write-ahead log too
+            self._scrub_due, self._counts = False, counts
 
     def _purge(self, pictures: Pictures) -> None:
         limits = self._config.limits
         gone = pictures.purge(limits.assembling_s, limits.answers_s, limits.ids_s)
+        self._scrub_due = True  # quarantine and old answers go too
         if gone:
             self._log.info("purged", pictures=gone)
 

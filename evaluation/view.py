@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,8 @@ def joined(parts: Sequence[View]) -> View:
 def some(view: View, pick: np.ndarray) -> View:
     """The view of the pictures at these indices; the counts of bits stay those of all."""
     shares, opened = ({k: v[pick] for k, v in table.items()} for table in (view.shares, view.opened))
-    return View(shares, opened, *(getattr(view, name)[pick] for name in ARRAYS), view.bits)
+    arrays: dict[str, Any] = {name: getattr(view, name)[pick] for name in ARRAYS}
+    return View(shares, opened, bits=view.bits, **arrays)
 
 
 _ONES = np.bitwise_count(np.arange(256, dtype=np.uint8)).astype(np.float64)

@@ -9,13 +9,17 @@ import torch
 from torch import nn
 
 from blindsight.channel import memory_pair
+from blindsight.cloud.own_key import concealed_side as cloud_concealed
+from blindsight.helper.linear import concealed_side as helper_concealed
 from blindsight.helper.linear import helper_side
 from blindsight.models import compile_model
 from blindsight.nn import floatnet
 from blindsight.nn.ideal import run_shares, run_values
 from blindsight.nn.linear import CloudSide, error_bound, layers
+from blindsight.nn.model import Model
 from blindsight.nn.network import Network
 from blindsight.nn.plan import Plan
+from blindsight.nn.shares import split
 from blindsight.offline.make import make_batch
 from blindsight.offline.slot import Tape
 from blindsight.ot.generate import Generator
@@ -177,3 +181,39 @@ def test_each_share_of_the_result_is_uniform_in_the_top_bits():
     for party in (0, 1):
         values = np.array([share[0] for share, _ in out[party]], np.float64) / 2**32
         assert len(set(values)) == 32 and 0.25 < values.mean() < 0.75
+
+
+@pytest.mark.parametrize("deployment", ["cloud-owned", "concealed"])
+def test_lengths_do_not_depend_on_the_weights(deployment, two_parties):
+    """One plan, four sets of weights, all zeros among them: the same messages to the byte, offline and online."""
+    model, _ = compiled(Vgg, "top1")
+    rng = np.random.default_rng(2)
+    most = {op.weight: 2 ** (op.weight_bits - 1) - 1 for op in model.plan.weighted}
+    sets = {
+        "own": model.ints,
+        "zero": {name: np.zeros_like(w) for name, w in model.ints.items()},
+        "most": {name: np.full_like(w, most.get(name, 1000)) for name, w in model.ints.items()},
+        "other": {name: rng.permutation(w.reshape(-1)).reshape(w.shape) for name, w in model.ints.items()},
+    }
+    lengths = {}
+    for name, ints in sets.items():
+        shares = split(Model(model.plan, ints, model.graph)) if deployment == "concealed" else None
+
+        def party(channel, ints=ints, shares=shares):
+            p = channel.party
+            if shares:
+                plan, tensors = shares[p].plan, shares[p].tensors
+                network = Network(plan, tensors)
+                linear = (cloud_concealed, helper_concealed)[p](plan, tensors)
+            else:
+                network = Network(model.plan, ints if p == 0 else None)
+                linear = CloudSide(model.plan, ints) if p == 0 else helper_side(model.plan)
+            (slot,) = make_batch(channel, network, linear, Generator(channel), 1)
+            offline = len(channel.sent)
+            network.run(channel, Tape(slot.draws), slot, np.zeros(432, np.uint32))
+            sent = [len(message) for message in channel.sent]
+            return sent[:offline], sent[offline:]
+
+        lengths[name] = [result for result, _ in two_parties(party)]
+    assert all(len(online) > 10 for _, online in lengths["own"])
+    assert all(found == lengths["own"] for found in lengths.values())

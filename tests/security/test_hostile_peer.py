@@ -23,7 +23,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 sys.path.insert(0, str(Path(__file__).parent))
 import service_kit as kit
-from test_canaries import forms
+from test_canaries import BY_DESIGN, find, forms, leaked, of_the_register
 
 from blindsight.channel.base import PeerClosed, PeerTimeout
 from blindsight.channel.framing import CONTROL, DATA, ERROR, HEADER, FramedChannel
@@ -100,6 +100,7 @@ class Place:
         if source is None:
             site = kit.Site(folder, kit.free_port())
             device = site.device("cam-1")
+            self.registered = of_the_register(site, device)
             self.parcel = device.picture(bytes((31 * i + 7) % 253 for i in range(256)))
             self.secrets = {
                 "master": (folder / "helper" / "master.key").read_bytes(),
@@ -125,6 +126,8 @@ class Place:
         with pictures.database.transaction() as db:
             for topic, payload in self.parcel.messages():
                 assembler.apply(db, topic, payload)
+        row = pictures.get(self.parcel.device, self.parcel.image)
+        assert row is not None and row["salt"] == self.parcel.salt, "the cloud has the salt"
         pictures.close()
 
     def worker(self, connect: Callable[[dict[str, object]], Any], metrics: Metrics) -> Worker:
@@ -159,7 +162,8 @@ class Honest:
 
     def __init__(self, folder: Path) -> None:
         place = Place(folder / "live")
-        self.secrets, self.start = place.secrets, folder / "start"
+        self.secrets, self.start, self.live = place.secrets, folder / "start", place.folder
+        self.parcel, self.registered = place.parcel, place.registered
         shutil.copytree(place.folder, self.start)
         ends = memory_pair(timeout=60)
         recorded = [Recording(end._transport) for end in ends]
@@ -346,3 +350,26 @@ def test_the_recording_covers_the_job(honest: Honest) -> None:
         assert {kind for kind, _ in side} >= {1, CONTROL, DATA}
     ops = [json.loads(body)["op"] for kind, body in honest.said[0] if kind == CONTROL]
     assert {"pool", "material", "infer", "seal"} <= set(ops)
+
+
+def test_the_salt_stays_with_the_cloud(honest: Honest) -> None:
+    """In nothing that the cloud's worker says, neither raw nor as digits: the helper cannot try guesses of the picture on
+    the manifest's commitments. The same search finds the manifest and the image's id, which do pass.
+    """
+    sent = b"\n".join(body for _, body in honest.said[0])
+    parcel = honest.parcel
+
+    def passes(value: bytes) -> bool:
+        return any(form in sent for form in forms(value))
+
+    assert not passes(parcel.salt)
+    assert parcel.manifest in sent and passes(parcel.manifest), "the search is blind to bytes"
+    assert parcel.image.hex().encode() in sent and passes(parcel.image), "the search is blind to digits"
+
+
+def test_the_files_of_the_real_engine_hold_no_secret(honest: Honest, tmp_path: Path) -> None:
+    """As `test_canaries.py`, of both stores and of the material that the real protocols made and used."""
+    secrets = {**honest.registered, "pixels": honest.parcel.pixels, "result key": honest.parcel.result_key}
+    assert len(list(honest.live.rglob("material/*/*/*"))) > 2, "there is material"
+    assert find(honest.live, secrets, BY_DESIGN) == []
+    leaked(tmp_path, secrets)

@@ -17,6 +17,7 @@ from tls_kit import command
 from blindsight.cloud import ingress as module
 from blindsight.cloud.config import CloudConfig, Limits, Workers
 from blindsight.cloud.ingress import Ingress
+from blindsight.cloud.jobs import Jobs
 from blindsight.cloud.pools import Pools
 from blindsight.cloud.store import Pictures
 from blindsight.nn.model import Model
@@ -25,6 +26,7 @@ from blindsight.service.engine import Program
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
 from blindsight.wire import jobs
+from blindsight.wire.result import FailureCode
 
 
 def test_a_backlog_holds_devices_back_and_is_worked_off(tmp_path: Path) -> None:
@@ -129,6 +131,52 @@ def kit_shard(device: str) -> str:
     from blindsight.wire.keys import shard
 
     return shard(device)
+
+
+@pytest.mark.parametrize("goes", ["finished", "failed", "expired", "quarantine", "by another process"])
+def test_what_is_deleted_leaves_the_files_while_the_broker_is_away(
+    ingress: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes: str
+) -> None:
+    """Nothing is published, so nothing but the deletion itself can have the write-ahead log emptied."""
+    _, made = ingress
+    monkeypatch.setattr(module, "LOOK_S", 0.1)
+    monkeypatch.setattr(module, "PURGE_S", 0.1)
+    made._config = dataclasses.replace(made._config, limits=Limits(assembling_s=2))
+    store, image, block = tmp_path / "cloud" / "cloud.db", bytes(16), b"a ciphertext's own bytes"
+    pictures, leases = Pictures(store), Jobs(store)  # stay open: closing the last would empty the log
+    if goes == "quarantine":
+        pictures.quarantine("topic", block, "a defect")
+    else:
+        with pictures.database.transaction() as db:
+            pictures.put_block(db, "cam", image, 0, block)
+            if goes != "expired":
+                pictures.put_manifest(db, "cam", image, b"m", bytes(32), bytes(32), ("toy", bytes(32)))
+                pictures.accept(db, "cam", image)
+
+    def there() -> bool:
+        return any(block in f.read_bytes() for f in store.parent.glob("cloud.db*"))
+
+    outbox = made._threads[1]
+    outbox.start()
+    time.sleep(0.5)
+    assert there()
+    if goes in ("finished", "failed", "by another process"):
+        job = leases.lease("w0", 60, {"toy": {bytes(32)}})
+        assert job is not None
+        if goes == "failed":
+            leases.fail(job, FailureCode.GAVE_UP, "")
+        else:
+            assert leases.put_share(job, "w0", b"share", 0) and leases.finish(job, b"sealed")
+        if goes != "by another process":
+            made.due.set()  # as the worker does
+    deadline = time.monotonic() + 10
+    while there():
+        assert time.monotonic() < deadline, "it stays in the files"
+        time.sleep(0.05)
+    made._stop.set()
+    outbox.join(5)
+    leases.close()
+    pictures.close()
 
 
 def test_a_full_disk_is_noticed_before_it_is_full(ingress: Any, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@ metrics that the services really have.
 """
 
 import ast
+import dataclasses
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
@@ -103,6 +105,31 @@ def test_settings_are_real(tmp_path: Path) -> None:
         prefixes = [s.workers.prefix for s in group if s.workers.count]
         assert prefixes and len(prefixes) == len(set(prefixes))
     assert set(found) == {"compose", "kubernetes"}
+
+
+def settings(kind: type, prefix: str = "") -> set[str]:
+    """Names of all settings of a service, tables joined by a dot."""
+    names = set()
+    for field in dataclasses.fields(kind):
+        inner = get_type_hints(kind)[field.name]
+        names |= settings(inner, f"{field.name}.") if dataclasses.is_dataclass(inner) else {prefix + field.name}
+    return names
+
+
+@pytest.mark.parametrize(("file", "kind"), [("cloud.toml", CloudConfig), ("helper.toml", HelperConfig)])
+def test_every_setting_is_explained(file: str, kind: type) -> None:
+    """The table of docs/operations.md names every setting and no other; a row's later names are of its table too."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    rows = text.split(f"| {file} |")[1].split("\n\n")[0].splitlines()[2:]
+    known, explained = settings(kind), set()
+    for row in rows:
+        table = ""
+        for name in re.findall(r"`([a-z_.*]+)`", row.split("|")[1]):
+            table = name.rpartition(".")[0] or table
+            full = name if "." in name or not table else f"{table}.{name}"
+            full = full if full in known or full.endswith("*") else name
+            explained |= {k for k in known if k.startswith(full[:-1])} if full.endswith("*") else {full}
+    assert explained == known
 
 
 def metrics() -> set[str]:

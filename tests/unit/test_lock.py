@@ -1,10 +1,12 @@
 """requirements.lock holds what pyproject.toml asks for, with hashes and no index; the SBOM lists it."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,11 +19,35 @@ def tool(name: str) -> ModuleType:
     return module
 
 
+def unmet(lock: ModuleType, lines: list[str], have: dict[str, str]) -> list[str]:
+    """The requirements that the locked versions do not satisfy."""
+    return [
+        line
+        for line in lines
+        if lock.name(line) not in have or not Requirement(line).specifier.contains(have[lock.name(line)])
+    ]
+
+
 def test_the_lock_file_is_whole() -> None:
     lock = tool("lock")
     have = lock.locked((ROOT / "requirements.lock").read_text())
-    assert {lock.name(line) for line in lock.wanted()} <= set(have)
+    assert unmet(lock, lock.wanted(), have) == []
     assert "torch" not in have and len(have) > 60
+    old = {**have, lock.name("pytest"): "7.4"}
+    assert unmet(lock, lock.wanted(), old) == ["pytest>=8"], "the check itself"
+
+
+def test_the_image_takes_a_part_of_the_lock_file() -> None:
+    """What the servers need, the same versions and hashes, and nothing that they do not; under the Python it is for."""
+    lock = tool("lock")
+    whole, part = (path.read_text() for path in (lock.LOCK, lock.SERVER_LOCK))
+    have = lock.locked(part)
+    assert unmet(lock, lock.wanted(*lock.SERVER_EXTRAS), have) == []
+    assert have.items() <= lock.locked(whole).items() and not {"pytest", "uv", "tenseal"} & set(have)
+    assert set(part.splitlines()) - set(whole.splitlines()) == set(lock.SERVER_HEADER.splitlines())
+    image = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
+    assert f"--require-hashes -r {lock.SERVER_LOCK.name}" in image
+    assert set(re.findall(r"^FROM python:(\S+)-slim", image, re.M)) == {"3.11"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The messages between the workers: round trips, and what must be refused."""
 
+import json
 from typing import Any
 
 import pytest
@@ -50,17 +51,69 @@ def test_missing_fields_and_ops() -> None:
             jobs.parse_request({k: v for k, v in INFER.to_json().items() if k != field})
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(["op", "device", "image", "attempt"]), st.text() | st.integers() | st.none()
-    )
+HEX16, HEX32 = st.binary(min_size=16, max_size=16), st.binary(min_size=32, max_size=32)
+BIG, SLOTS = (
+    st.sampled_from([0, 2**53]) | st.integers(0, 2**53),
+    st.sampled_from([1, 16]) | st.integers(1, 16),
 )
-def test_messages_from_nowhere(message: dict[str, Any]) -> None:
-    try:
-        parsed = jobs.parse_request(message)
-    except WireError:
-        return
-    assert parsed is None or isinstance(parsed, jobs.Seal)
+DEVICE = st.from_regex(r"[a-z0-9-]{1,32}", fullmatch=True).filter(lambda name: name != "fleet")
+NAME = st.from_regex(r"[a-z0-9._-]{1,64}", fullmatch=True)
+INGEST = st.sampled_from(jobs.INGESTS)
+BATCH = st.tuples(HEX16.map(bytes.hex), BIG, SLOTS)
+REQUESTS = st.one_of(
+    st.builds(
+        jobs.Infer,
+        *(DEVICE, HEX16, st.integers(1, 2**32 - 1), NAME, HEX32, HEX32, BIG),
+        *(st.integers(1, jobs.MAX_MANIFEST), st.integers(0, jobs.MAX_POLYS)),
+    ),
+    st.builds(jobs.Seal, DEVICE, HEX16, st.integers(1, 2**32 - 1)),
+    st.builds(jobs.MakeMaterial, NAME, HEX32, HEX32, INGEST, HEX16, BIG, SLOTS),
+    st.builds(jobs.Pool, NAME, HEX32, HEX32, INGEST, BIG, st.lists(BATCH, max_size=3).map(tuple)),
+)
+NUMBERS = st.sampled_from([*range(-1, 18), *(2**n + i for n in (23, 27, 32, 53) for i in (-1, 0, 1))])
+LISTS = st.lists(st.none() | BATCH.map(list) | st.lists(NUMBERS, max_size=4), max_size=2)
+JUNK = st.one_of(
+    *(st.none(), st.booleans(), st.floats(), st.text(max_size=70), NUMBERS, LISTS, INGEST, DEVICE, NAME),
+    *(
+        HEX16.map(bytes.hex),
+        HEX32.map(bytes.hex),
+        st.dictionaries(st.text(max_size=3), st.none(), max_size=1),
+    ),
+    st.sampled_from([kind.OP for kind in (jobs.Infer, jobs.Seal, jobs.MakeMaterial, jobs.Pool)]),
+)
+
+
+def said(message: dict[str, Any]) -> str:
+    """The message as it would travel; tuples are lists there, and `true` is no 1."""
+    return json.dumps(message, sort_keys=True)
+
+
+@given(REQUESTS)
+def test_every_valid_request_comes_back(request_: jobs.Request) -> None:
+    assert jobs.parse_request(json.loads(said(request_.to_json()))) == request_
+
+
+@given(REQUESTS, st.data())
+def test_damaged_requests(request_: jobs.Request, data: st.DataObject) -> None:
+    """Each field of a valid request in turn holds something else, with or without a second one: refused, or understood
+    as exactly what was said.
+    """
+    whole = json.loads(said(request_.to_json()))
+    for field in whole:
+        message = {**whole, field: data.draw(JUNK, field)}
+        if data.draw(st.booleans()):
+            message[data.draw(st.sampled_from([*whole, "more"]))] = data.draw(JUNK)
+        try:
+            parsed = jobs.parse_request(message)
+        except WireError as error:
+            assert str(error)
+            continue
+        if parsed is None:
+            assert message["op"] == "ping"
+            continue
+        again = parsed.to_json()
+        assert said(again) == said({name: message[name] for name in again})
+        assert jobs.parse_request(again) == parsed
 
 
 def test_refusals() -> None:
