@@ -59,10 +59,9 @@ def joined(parts: Sequence[View]) -> View:
     def tables(name: str) -> dict[str, np.ndarray]:
         return {k: np.concatenate([getattr(p, name)[k] for p in parts]) for k in getattr(parts[0], name)}
 
-    arrays = [np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS]
-    return View(
-        tables("shares"), tables("opened"), *arrays, reduce(add, (p.bits for p in parts), Bits.none())
-    )
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS}
+    bits = reduce(add, (p.bits for p in parts), Bits.none())
+    return View(tables("shares"), tables("opened"), bits=bits, **arrays)
 
 
 def some(view: View, pick: np.ndarray) -> View:
