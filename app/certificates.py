@@ -118,10 +118,10 @@ class Clients:
         self._keep(self.issued())
 
     def _keep(self, entries: list[Issued]) -> None:
+        key, ca = _load(self.folder)  # before anything changes
         write_durably(
             self.folder / "issued.json", json.dumps([asdict(e) for e in entries], indent=1).encode()
         )
-        key, ca = _load(self.folder)
         now = datetime.datetime.now(datetime.UTC)
         builder = (
             x509.CertificateRevocationListBuilder()
@@ -141,9 +141,9 @@ class Clients:
 
 def _load(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     try:
+        passphrase = key_password(folder / "ca.key")  # whoever reads this key makes servers or devices
         sealed = (folder / "ca.key").read_bytes()
-        passphrase = key_password(folder / "ca.key")() if is_sealed_key(sealed) else None
-        key = serialization.load_pem_private_key(sealed, passphrase)
+        key = serialization.load_pem_private_key(sealed, passphrase() if is_sealed_key(sealed) else None)
         ca = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
     except (OSError, ValueError) as error:
         raise CertificateFault(

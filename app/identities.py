@@ -14,10 +14,13 @@ from blindsight.app import devicefolder
 from blindsight.app.certificates import DAYS, renew
 from blindsight.app.options import JsonOption, answer
 from blindsight.app.site import Site, SiteError
+from blindsight.service.secretfile import read_secret
 
 SiteOption = Annotated[Path, typer.Option("--site", help="folder of the set-up", file_okay=False)]
 UserOption = Annotated[str, typer.Option(help="the device's account at a broker that has one for it")]
-PasswordOption = Annotated[Path | None, typer.Option(help="its password, on one line", dir_okay=False)]
+PasswordOption = Annotated[
+    Path | None, typer.Option(help="its password, on one line, mode 0600", dir_okay=False)
+]
 DaysOption = Annotated[int, typer.Option(min=1, help="how long it is good for")]
 
 
@@ -71,4 +74,4 @@ def credentials(user: str, password_file: Path | None) -> tuple[str | None, str 
         return None, None
     if password_file is None:
         raise SiteError("--user goes with --password-file FILE")
-    return user, password_file.read_text().strip()
+    return user, read_secret(password_file).decode().strip()

@@ -32,6 +32,7 @@ from blindsight.helper.store import Store
 from blindsight.nn.plan import Plan
 from blindsight.offline.cursor import write_durably
 from blindsight.service.config import load
+from blindsight.service.secretfile import read_secret
 from blindsight.service.settings import place_name
 from blindsight.wire import keys as wire_keys
 from blindsight.wire.blocks import Mode
@@ -148,7 +149,7 @@ class Site:
     def accounts(self) -> dict[str, str]:
         """Broker accounts (user -> password) of a site that makes its own; empty otherwise."""
         path = self.folder / "accounts.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        return json.loads(read_secret(path)) if path.exists() else {}
 
     def account(self, user: str) -> str:
         """The password of `user`, drawn at random where there is none yet."""

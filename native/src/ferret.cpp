@@ -22,6 +22,12 @@ struct Scratch {  // of one draw
     }
 };
 
+// Strings of the columns of one pair: a later column may come from another tree, whose leaves take the place of these.
+struct Kept {
+    std::uint8_t at[MAX_K][16 * 256];
+    ~Kept() { wipe(at, sizeof at); }
+};
+
 }  // namespace
 
 void FerretParameters::check() const {
@@ -108,14 +114,14 @@ void FerretSender::extend(const PadArray& out, std::size_t pair, std::size_t pai
         for (std::size_t i = 0; i < 16 * p_.depth; ++i) message[i] ^= mask[i];
         message += 16 * p_.depth;
     };
+    Kept kept;
     for (const std::size_t end = pair + pairs; pair < end; ++pair, ot_ += PAIR * out.k) {
-        std::uint8_t strings[MAX_K][16 * 256];
         const std::uint8_t* column[MAX_K];
         for (unsigned t = 0; t < out.k; ++t) {
             column[t] = next_column(open);
             if (out.k == 1) break;
-            std::memcpy(strings[t], column[t], sizeof strings[t]);  // the next column may come from another tree
-            column[t] = strings[t];
+            std::memcpy(kept.at[t], column[t], sizeof kept.at[t]);
+            column[t] = kept.at[t];
         }
         ot_kernels().sender_columns(pad_key_, delta_, column, ot_, out, pair, &scratch.tiles[0].v, scratch.pads.data());
     }
@@ -133,14 +139,14 @@ void FerretReceiver::extend(const PadArray& out, std::size_t pair, std::size_t p
         message += 16 * p_.depth;
         ot_kernels().receiver_tree(tree_key_, known.data(), missing, p_.depth, &leaf_[0].v);
     };
+    Kept kept;
     for (const std::size_t end = pair + pairs; pair < end; ++pair, ot_ += PAIR * out.k) {
-        std::uint8_t strings[MAX_K][16 * 256];
         const std::uint8_t* column[MAX_K];
         for (unsigned t = 0; t < out.k; ++t) {
             column[t] = next_column(open);
             if (out.k == 1) break;
-            std::memcpy(strings[t], column[t], sizeof strings[t]);
-            column[t] = strings[t];
+            std::memcpy(kept.at[t], column[t], sizeof kept.at[t]);
+            column[t] = kept.at[t];
         }
         ot_kernels().receiver_columns(pad_key_, column, ot_, out, pair, &scratch.tiles[0].v, scratch.pads.data());
     }

@@ -184,6 +184,7 @@ def test_accounts_are_given_elsewhere(tmp_path: Path) -> None:
     """The helper's machine never holds a password; a folder that lacks one goes to no board."""
     at = hand_out(tmp_path, "--accounts")
     (tmp_path / "password").write_text("p\n")
+    (tmp_path / "password").chmod(0o600)
     device = ("keys", "device", "cam-2", "--site", at.helper, "--model", "toy")
     with pytest.raises(SiteError, match="holds no broker account"):
         command(*device, "--user", "cam-2", "--password-file", tmp_path / "password")

@@ -112,7 +112,9 @@ def settings(kind: type, prefix: str = "") -> set[str]:
     names = set()
     for field in dataclasses.fields(kind):
         inner = get_type_hints(kind)[field.name]
-        names |= settings(inner, f"{field.name}.") if dataclasses.is_dataclass(inner) else {prefix + field.name}
+        names |= (
+            settings(inner, f"{field.name}.") if dataclasses.is_dataclass(inner) else {prefix + field.name}
+        )
     return names
 
 

@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from nacl import pwhash
 
-from blindsight.app import certificates
+from blindsight.app import certificates, identities
+from blindsight.app.site import Site
 from blindsight.channel import ChannelError, TlsFiles
 from blindsight.helper.keys import KeyFault, new_master, read_master
 from blindsight.service import secretfile
@@ -134,6 +135,28 @@ def test_renewed_keys_stay_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         )  # TypeError where it is sealed and should not be, or not
         made = x509.load_pem_x509_certificate((tmp_path / f"{name}.pem").read_bytes())
         assert made.public_key() == key.public_key()
+
+
+@pytest.mark.parametrize("what", ["server authority", "client authority", "password file", "accounts"])
+def test_commands_refuse_secrets_that_are_open_to_others(tmp_path: Path, what: str) -> None:
+    """An authority's key that is not sealed, and what `--password-file` names: one line that names the fix."""
+    site, password = Site(tmp_path), tmp_path / "password"
+    certificates.make(tmp_path / "tls")
+    site.clients.create()
+    site.account("cam")
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    path, use = {
+        "server authority": (tmp_path / "tls" / "ca.key", lambda: certificates.renew(tmp_path / "tls")),
+        "client authority": (tmp_path / "tls" / "clients" / "ca.key", site.clients.renew_list),
+        "password file": (password, lambda: identities.credentials("cam", password)),
+        "accounts": (tmp_path / "accounts.json", lambda: site.accounts),
+    }[what]
+    use()
+    path.chmod(0o644)
+    with pytest.raises(SecretError, match=f"mode 644.*chmod 600 .*{path.name}") as error:
+        use()
+    assert "\n" not in str(error.value)
 
 
 def test_the_commands(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """The messages between the workers: round trips, and what must be refused."""
 
+import dataclasses
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blindsight.wire import WireError, jobs
@@ -79,7 +82,7 @@ JUNK = st.one_of(
         HEX32.map(bytes.hex),
         st.dictionaries(st.text(max_size=3), st.none(), max_size=1),
     ),
-    st.sampled_from([kind.OP for kind in (jobs.Infer, jobs.Seal, jobs.MakeMaterial, jobs.Pool)]),
+    st.sampled_from(["infer", "seal", "material", "pool"]),
 )
 
 
@@ -88,32 +91,71 @@ def said(message: dict[str, Any]) -> str:
     return json.dumps(message, sort_keys=True)
 
 
+def whole(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def text(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def batches(value: Any) -> bool:
+    checks = (text("[0-9a-f]{32}"), whole(0, 2**53), whole(1, 16))
+    return isinstance(value, list) and all(
+        isinstance(item, list) and len(item) == 3 and all(c(v) for c, v in zip(checks, item, strict=True))
+        for item in value
+    )
+
+
+FITS: dict[str, Callable[[Any], bool]] = {  # docs/wire.md section 7, said once more
+    "device": lambda value: text("[a-z0-9-]{1,32}")(value) and value != "fleet",
+    "model": text("[a-z0-9._-]{1,64}"), "ingest": text("mask|xor"), "batches": batches,
+    "image": text("[0-9a-f]{32}"), "batch": text("[0-9a-f]{32}"),
+    "plan_hash": text("[0-9a-f]{64}"), "version": text("[0-9a-f]{64}"),
+    "attempt": whole(1, 2**32 - 1), "slot": whole(0, 2**53), "cursor": whole(0, 2**53), "first": whole(0, 2**53),
+    "manifest": whole(1, 1 << 23), "polys": whole(0, 1 << 27), "slots": whole(1, 16),
+}  # fmt: skip
+KINDS = {kind.OP: kind for kind in (jobs.Infer, jobs.Seal, jobs.MakeMaterial, jobs.Pool)}
+
+
+def good(message: dict[str, Any]) -> bool:
+    """Whether this is a request other than a ping, by the table above."""
+    op = message["op"]
+    kind = KINDS.get(op) if isinstance(op, str) else None
+    return kind is not None and all(
+        f.name in message and FITS[f.name](message[f.name]) for f in dataclasses.fields(kind)
+    )
+
+
 @given(REQUESTS)
 def test_every_valid_request_comes_back(request_: jobs.Request) -> None:
-    assert jobs.parse_request(json.loads(said(request_.to_json()))) == request_
+    message = json.loads(said(request_.to_json()))
+    assert good(message) and jobs.parse_request(message) == request_
 
 
+@settings(max_examples=300)
 @given(REQUESTS, st.data())
 def test_damaged_requests(request_: jobs.Request, data: st.DataObject) -> None:
-    """Each field of a valid request in turn holds something else, with or without a second one: refused, or understood
-    as exactly what was said.
+    """Each field of a valid request in turn holds something else, with or without a second one: refused where the table
+    says so, else understood as exactly what was said.
     """
-    whole = json.loads(said(request_.to_json()))
-    for field in whole:
-        message = {**whole, field: data.draw(JUNK, field)}
+    valid = json.loads(said(request_.to_json()))
+    for field in valid:
+        near = LISTS if field == "batches" else NUMBERS if isinstance(valid[field], int) else JUNK
+        message = {**valid, field: data.draw(near if data.draw(st.booleans()) else JUNK, field)}
         if data.draw(st.booleans()):
-            message[data.draw(st.sampled_from([*whole, "more"]))] = data.draw(JUNK)
+            message[data.draw(st.sampled_from([*valid, "more"]))] = data.draw(JUNK)
+        if message["op"] == "ping":
+            continue
         try:
             parsed = jobs.parse_request(message)
-        except WireError as error:
-            assert str(error)
+        except WireError:
+            assert not good(message)
             continue
-        if parsed is None:
-            assert message["op"] == "ping"
-            continue
+        assert parsed is not None and good(message)
         again = parsed.to_json()
         assert said(again) == said({name: message[name] for name in again})
-        assert jobs.parse_request(again) == parsed
+        assert jobs.parse_request(json.loads(said(again))) == parsed
 
 
 def test_refusals() -> None:

@@ -24,13 +24,15 @@ _SECRET, _SECRET_ERROR, _PUBLIC_SEED = 16, 17, 19  # purposes of docs/wire.md se
 _C1_DROPPED = 8
 
 
-def _ring(values: npt.NDArray[np.int32]) -> Words:
-    """Small signed integers as elements of Z_q."""
-    return np.where(values < 0, values + Q, values).astype(np.uint32)
-
-
-def _times(a: Words, b: Words) -> Words:
-    return (a.astype(np.uint64) * b % np.uint64(Q)).astype(np.uint32)
+def _small_ntt(values: npt.NDArray[np.int32]) -> Words:
+    """NTT of small secret integers, which are overwritten; no copy of them stays behind."""
+    lift = values >> 31
+    lift &= Q
+    values += lift
+    out: Words = _device.ntt(values.view(np.uint32))
+    values.fill(0)
+    lift.fill(0)
+    return out
 
 
 class SecretKey:
@@ -40,11 +42,14 @@ class SecretKey:
     """
 
     def __init__(self, seed: bytes) -> None:
-        self._ntt: Words = _device.ntt(_ring(_device.sample_ternary(seed, _SECRET, 0)))
+        self._ntt = _small_ntt(_device.sample_ternary(seed, _SECRET, 0))
 
     def phase(self, c0: Words, c1_ntt: Words) -> Words:
         """c0 + c1*s mod q for the first c0.size coefficients; c1 in the NTT domain."""
-        return (c0 + _device.multiply(c1_ntt, self._ntt)[: c0.size]) % np.uint32(Q)
+        out: Words = _device.multiply(c1_ntt, self._ntt)[: c0.size]
+        out += c0  # in place: c1*s gives s away to who knows c1
+        out %= np.uint32(Q)
+        return out
 
     def wipe(self) -> None:
         """Overwrites s."""
@@ -56,11 +61,17 @@ def public_key(seed: bytes) -> bytes:
 
     The same seed always gives the same bytes: there is never a second b under one a.
     """
-    s = _device.ntt(_ring(_device.sample_ternary(seed, _SECRET, 0)))
-    e = _device.ntt(_ring(_device.sample_error(seed, _SECRET_ERROR, 0)))
+    s = _small_ntt(_device.sample_ternary(seed, _SECRET, 0))
+    e = _small_ntt(_device.sample_error(seed, _SECRET_ERROR, 0))
     a_seed = _device.stream(seed, _PUBLIC_SEED, 0, 32)
-    b = np.uint32(Q) - (_times(_device.sample_uniform(a_seed), s) + e) % np.uint32(Q)
-    return a_seed + _device.pack(b % np.uint32(Q), MASKED_BITS)
+    sums = _device.sample_uniform(a_seed).astype(np.uint64)
+    sums *= s  # in place: a*s without e gives s away
+    sums += e
+    sums %= np.uint64(Q)  # -b, public
+    for secret in (s, e):
+        secret.fill(0)
+    b = (np.uint64(Q) - sums) % np.uint64(Q)
+    return a_seed + _device.pack(b.astype(np.uint32), MASKED_BITS)
 
 
 def _c1_ntt(mode: Mode, head: bytes) -> Words:
