@@ -88,19 +88,21 @@ def updates(data: bytes) -> None:
     read_package(as_file(data, "u.bsu"))
 
 
-@target(lambda: [b'{"devices": {"cam-1": {"port": "/dev/ttyACM0"}}}', *NESTED[:2]], InventoryError)
-def inventories(data: bytes) -> None:
-    """Which board is which device."""
-    path = as_file(data, "inv.json")
-    for device in [*Inventory(path).rows(), "cam-2"][:2]:
-        Inventory(path).write(device, state="writing")
+def _board_json() -> list[bytes]:
+    rows = b'{"devices": {"cam-1": {"port": "/dev/ttyACM0"}}}'
+    return [rows, b'log\n@{"platform": "esp32", "read": {}}\n', b'{"event": "receipt"}', *NESTED[:2]]
 
 
-@target(lambda: [b'log\n@{"platform": "esp32", "read": {}}\n', b'{"event": "receipt"}', *NESTED[:2]])
-def board_lines(data: bytes) -> None:
-    """What a board prints on its serial line: events, and the answers of the scripts that run on it."""
+@target(_board_json, InventoryError)
+def board_json(data: bytes) -> None:
+    """What a board prints on its serial line (events, and the answers of the scripts that run on it), and the inventory of
+    boards.
+    """
     text = data.decode("utf-8", "replace")
     if not isinstance(hw_link._answer(text) or {}, dict):
         raise Finding("an answer that is no object")
     for line in text.splitlines():
         hw_monitor._parsed(line.strip())
+    path = as_file(data, "inv.json")
+    for device in [*Inventory(path).rows(), "cam-2"][:2]:
+        Inventory(path).write(device, state="writing")
