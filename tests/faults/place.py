@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import service_kit as kit
+from forms import Search
 from proxy import Proxy
 
 from blindsight.app.broker import mosquitto_acl, mosquitto_conf, mosquitto_passwords
@@ -61,7 +63,7 @@ class Place:
         self.label = {x.tobytes(): int(label) for x, label in zip(self.x, labels, strict=True)}
         self.earlier: dict[str, list[tuple[str, bytes]]] = collections.defaultdict(list)
         self.extra: list[tuple[kit.Client, kit.Parcel]] = []
-        self.answered: list[tuple[kit.Client, bytes]] = []
+        self.sent: list[tuple[kit.Client, bytes]] = []  # the ids of all pictures
         names = devices or {f"cam-{mode}": mode for mode in MODES}
         self.devices = [self._enrol(name, mode) for name, mode in names.items()]
         self.flooder = self._enrol("cam-flood", "rlwe")
@@ -131,25 +133,25 @@ class Place:
             name, port, host="localhost", account=(name, self.site.accounts[name]), ca_certs=str(self.ca)
         )
 
+    def burnt(self) -> list[str]:
+        """Every slot of material that a party burnt, over all restarts."""
+        return [line for log in self.folder.glob("burnt-*.log") for line in log.read_text().splitlines()]
+
     def reused(self) -> int:
-        """Slots of material burnt more than once, over both parties and all restarts."""
-        total = 0
-        for log in self.folder.glob("burnt-*.log"):
-            lines = log.read_text().splitlines()
-            total += len(lines) - len(set(lines))
-        return total
+        """Slots of material burnt more than once; means something only where `burnt` has what the pictures took."""
+        burnt = self.burnt()
+        return len(burnt) - len(set(burnt))
 
     def found(self) -> int:
-        """Files of logs and stores in which a canary lies: pixels of a picture, a device's or the master's key."""
-        secrets = {d.provision.secret for d in self.devices} | {
-            (self.folder / "site/helper/master.key").read_bytes()
-        }
-        words = self.canaries | secrets | {s.hex().encode() for s in secrets}
-        wanted = re.compile(b"|".join(re.escape(w) for w in words))
+        """Files of logs and stores in which a canary lies, in any form: pixels of a picture, a device's or the master's
+        key.
+        """
+        secrets = {d.provision.secret for d in self.devices}
+        search = Search(self.canaries | secrets | {(self.folder / "site/helper/master.key").read_bytes()})
         places = [*self.folder.glob("*.log"), *(self.folder / "broker" / "data").rglob("*")]
         for who in ("cloud", "helper"):
             places += [p for p in (self.folder / "site" / who).rglob("*") if p.name != "master.key"]
-        return sum(wanted.search(p.read_bytes()) is not None for p in places if p.is_file())
+        return sum(search.found(p.read_bytes()) for p in places if p.is_file())
 
     def stop(self) -> None:
         for client in [*self.clients, self.flood]:

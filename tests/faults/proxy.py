@@ -49,17 +49,19 @@ class Proxy:
         self._refuse_until = 0.0
         self._cut_at = 0
         self.messages = 0  # forwarded since `count`
+        self.stalled = self.corrupted = 0  # messages that waited, or lost a bit
         self._stop = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self, away_s: float = 0.0) -> None:
-        """Breaks every connection and refuses new ones for a while."""
+    def cut(self, away_s: float = 0.0) -> int:
+        """Breaks every connection and refuses new ones for a while; returns how many there were."""
         self._refuse_until = time.monotonic() + away_s
         with self._lock:
             pairs, self._pairs = self._pairs, []
         for sock in (s for pair in pairs for s in pair):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+        return len(pairs)
 
     def count(self, cut_at: int = 0) -> None:
         """Counts messages from now on, over all connections and both ways; in place of number `cut_at` (from 1)
@@ -116,6 +118,7 @@ class Proxy:
                         return
                     waiting[sock] += data
                     out = self._whole(waiting[sock])
+                    self.stalled += time.monotonic() < self._stalled_until
                     while (wait := self._stalled_until - time.monotonic()) > 0:
                         time.sleep(min(wait, 0.05))
                     (far if sock is near else near).sendall(out)
@@ -136,6 +139,7 @@ class Proxy:
                 raise ConnectionAbortedError
             if self._corrupt:
                 self._corrupt -= 1
+                self.corrupted += 1
                 message[int.from_bytes(os.urandom(4), "little") % size] ^= 1 << (message[0] % 8)
             out += message
         return bytes(out)

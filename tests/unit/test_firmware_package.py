@@ -29,17 +29,32 @@ def test_files_compile_in_a_board_s_heap() -> None:
     assert max((APP / name).stat().st_size for name in _files()) < 13 * 1024
 
 
-def _of_ours(path: Path) -> set[str]:
+def _of_ours(path: Path, package: str) -> set[str]:
     """What a file imports of the servers' package; `blindsight_pi` is a distribution of its own."""
-    inside = ".".join(path.relative_to(APP.parent).parent.parts)
-    return {name for name in imports(path, inside) if name.split(".")[0] in ("blindsight", OPAQUE)}
+    return {name for name in imports(path, package) if name.split(".")[0] in ("blindsight", OPAQUE)}
 
 
 @pytest.mark.parametrize(
     "path", sorted(APP.parent.rglob("*.py")), ids=lambda p: str(p.relative_to(APP.parent))
 )
 def test_firmware_imports_nothing_of_the_servers(path: Path) -> None:
-    assert _of_ours(path) == set()
+    assert _of_ours(path, ".".join(path.relative_to(APP.parent).parent.parts)) == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import blindsight", 1),
+        ("import blindsight.wire.keys as keys", 1),
+        ("def f():\n    from blindsight import wire", 1),
+        ("__import__('blindsight.wire')", 1),
+        ("__import__(name)", 1),
+        ("from blindsight_pi import port\nfrom . import blindsight\nx = 'blindsight.wire'", 0),
+    ],
+)
+def test_an_import_of_the_servers_is_seen(tmp_path: Path, text: str, found: int) -> None:
+    (tmp_path / "scratch.py").write_text(text)
+    assert len(_of_ours(tmp_path / "scratch.py", "app.bsdev")) == found
 
 
 @pytest.mark.parametrize("target", ["armv6m", "armv7emsp", "xtensawin", "rv32imc", "x64"])
