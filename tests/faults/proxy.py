@@ -35,6 +35,14 @@ def link_frame(data: bytes) -> int | None:
     return 5 + int.from_bytes(data[:4], "little") if len(data) >= 5 else None
 
 
+def _shut(sock: socket.socket) -> bool:
+    """Ends a connection; False where it had ended."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+        return True
+    return False
+
+
 class Proxy:
     """Forwards connections to (127.0.0.1, `target`); `port` is where it listens."""
 
@@ -49,19 +57,18 @@ class Proxy:
         self._refuse_until = 0.0
         self._cut_at = 0
         self.messages = 0  # forwarded since `count`
-        self.stalled = self.corrupted = 0  # messages that waited, or lost a bit
+        self.stalled = self.corrupted = 0  # messages that waited, or had a bit flipped
+        self.broken = 0  # connections that were cut while they stood
         self._stop = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self, away_s: float = 0.0) -> int:
-        """Breaks every connection and refuses new ones for a while; returns how many there were."""
+    def cut(self, away_s: float = 0.0) -> None:
+        """Breaks every connection and refuses new ones for a while."""
         self._refuse_until = time.monotonic() + away_s
         with self._lock:
             pairs, self._pairs = self._pairs, []
-        for sock in (s for pair in pairs for s in pair):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        return len(pairs)
+        for pair in pairs:
+            self.broken += any([_shut(sock) for sock in pair])
 
     def count(self, cut_at: int = 0) -> None:
         """Counts messages from now on, over all connections and both ways; in place of number `cut_at` (from 1)

@@ -2,8 +2,8 @@
 
 `python tests/faults/scale.py --pictures N` prints one JSON line: `cores`, `load_before` (of others, a minute's mean), for
 each set-up `pictures_per_s` (from the first message to the last answer, material at hand), `speedup`, and what must hold:
-`order_independent` (the same answer for the same picture in either order and set-up), `wrong`, `material_reused`, and how
-the work was divided.
+`order_independent` (the same answer for the same picture in either order and set-up), `wrong`, `material_reused`, `burnt`
+(slots of both parties: two a picture), and how the work was divided.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def measure(clouds: int, pictures: int, folder: Path, say: Callable[[str], None]
             "pictures_per_s": round(pictures / min(seconds), 2), "answered_by_pair": shares,
             "accepted_by_ingress": [c.count("accepted") for c in place.clouds],
             "wrong": sum(found[p] != place.label[p] for found in answers for p in found),
-            "material_reused": place.reused(), "_answers": answers,
+            "material_reused": place.reused(), "burnt": len(place.burnt()), "_answers": answers,
         }  # fmt: skip
     finally:
         place.stop()
@@ -87,7 +87,19 @@ def scale(pictures: int, folder: Path, say: Callable[[str], None]) -> dict[str, 
         "order_independent": all(found == answers[0] for found in answers),
         "wrong": sum(run["wrong"] for run in runs),
         "material_reused": sum(run["material_reused"] for run in runs),
+        "burnt": sum(run["burnt"] for run in runs),
     }
+
+
+def broken(report: dict[str, Any]) -> list[str]:
+    """What of that a report breaks, or shows too little for; empty if nothing."""
+    out = [name for name in ("wrong", "material_reused") if report[name]]
+    if not report["order_independent"]:
+        out.append("order_independent")
+    answered = sum(sum(run["answered_by_pair"]) for run in report["runs"])
+    if not 0 < 2 * answered <= report["burnt"]:
+        out.append("burnt")
+    return out
 
 
 def main() -> int:
@@ -97,7 +109,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="blindsight-scale-") as folder:
         report = scale(options.pictures, Path(folder), lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(report))
-    return int(not report["order_independent"] or report["wrong"] > 0 or report["material_reused"] > 0)
+    return int(bool(broken(report)))
 
 
 if __name__ == "__main__":

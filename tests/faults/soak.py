@@ -1,8 +1,9 @@
 """The soak: pictures without a pause, and memory, open files and files on disk stay flat.
 
-`python tests/faults/soak.py --minutes M` prints one JSON line: minutes, pictures, answered, wrong, and for each service
-what it held after a warm-up of a third of the time and at the end: `rss_mib`, `fds`, `threads`, `files`; `flat` says
-whether none grew. `disk_bytes_a_picture` is what a picture leaves behind in both stores (ids and hashes).
+`python tests/faults/soak.py --minutes M` prints one JSON line: minutes, pictures, answered, wrong, material_reused, burnt
+(slots of both parties), and for each service what it held after a warm-up of a third of the time and at the end: `rss_mib`
+(of its own: RssAnon, without the pages of libraries and files), `fds`, `threads`, `files`; `flat` says whether none grew.
+`disk_bytes_a_picture` is what a picture leaves behind in both stores (ids and hashes).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def held(place: Place, name: str) -> dict[str, float]:
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
     folder = place.folder / ("broker" if name == "broker" else f"site/{name}")
     return {
-        "rss_mib": int(status["VmRSS"].split()[0]) / 1024,
+        "rss_mib": int(status["RssAnon"].split()[0]) / 1024,
         "fds": len(list((proc / "fd").iterdir())),
         "threads": int(status["Threads"]),
         "files": sum(1 for _ in folder.rglob("*")),
@@ -93,6 +94,8 @@ def soak(minutes: float, folder: Path, say: Callable[[str], None]) -> dict[str, 
         "pictures": pictures,
         "answered": answered,
         "wrong": int(wrong),
+        "material_reused": place.reused(),
+        "burnt": len(place.burnt()),
     }
     grown = []
     for name in services:
@@ -111,6 +114,16 @@ def soak(minutes: float, folder: Path, say: Callable[[str], None]) -> dict[str, 
     return report
 
 
+def broken(report: dict[str, Any]) -> list[str]:
+    """What of that a report breaks, or shows too little for; empty if nothing."""
+    out = [name for name in ("wrong", "material_reused") if report[name]] + report["grown"]
+    if not 0 < report["answered"] == report["pictures"]:
+        out.append("answered")
+    if report["burnt"] < 2 * report["answered"]:  # a slot a picture and party, or nothing was looked at
+        out.append("burnt")
+    return out
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=60)
@@ -118,7 +131,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="blindsight-soak-") as folder:
         report = soak(options.minutes, Path(folder), lambda line: print(line, file=sys.stderr, flush=True))
     print(json.dumps(report))
-    return int(not report["flat"] or report["answered"] != report["pictures"] or report["wrong"] > 0)
+    return int(bool(broken(report)))
 
 
 if __name__ == "__main__":
