@@ -77,8 +77,21 @@ class Ingress:
                 self._arrivals.put(arrival, timeout=POLL_S)
                 return
 
+    def _open(self) -> Pictures | None:
+        """This thread's store, as soon as it opens (a full disk, PostgreSQL away); None once the service stops."""
+        while not self._stop.is_set():
+            try:
+                return Pictures(self._config.database)
+            except StoreFault as error:
+                self._metrics.count("store_errors")
+                self._log.error("store-error", detail=str(error))
+                self._stop.wait(1.0)
+        return None
+
     def _write(self) -> None:
-        pictures = Pictures(self._config.database)
+        pictures = self._open()
+        if pictures is None:
+            return
         assembler = Assembler(pictures, self._plan_of, self._config.limits, self._metrics, self._log)
         try:
             while (batch := self._take()) is not None:
@@ -168,7 +181,9 @@ class Ingress:
         self.due.set()
 
     def _publish(self) -> None:
-        pictures = Pictures(self._config.database)
+        pictures = self._open()
+        if pictures is None:
+            return
         sent: dict[int, tuple[str, bytes, str]] = {}
         next_purge, next_look = 0.0, 0.0
         try:

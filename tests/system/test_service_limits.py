@@ -22,6 +22,7 @@ from blindsight.cloud.pools import Pools
 from blindsight.cloud.store import Pictures
 from blindsight.nn.model import Model
 from blindsight.service.config import load
+from blindsight.service.database import StoreFault
 from blindsight.service.engine import Program
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
@@ -186,6 +187,26 @@ def test_a_full_disk_is_noticed_before_it_is_full(ingress: Any, tmp_path: Path) 
     made._config = dataclasses.replace(made._config, limits=Limits(disk_free_bytes=1 << 60))
     assert made._pressure(pictures) == "disk"
     pictures.close()
+
+
+def test_a_store_that_does_not_open_is_tried_again(ingress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk as the service starts: writer and outbox wait for it rather than end unseen; a stop ends the wait."""
+    _, made = ingress
+    plain, tries = module.Pictures, []
+
+    def late(place: Path) -> Any:
+        tries.append(place)
+        if len(tries) < 3:
+            raise StoreFault("database or disk is full")
+        return plain(place)
+
+    monkeypatch.setattr(module, "Pictures", late)
+    monkeypatch.setattr(made._stop, "wait", lambda seconds: made._stop.is_set())
+    pictures = made._open()
+    assert pictures is not None and len(tries) == 3
+    pictures.close()
+    made._stop.set()
+    assert made._open() is None
 
 
 def test_a_flood_does_not_hold_up_the_stop(ingress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
