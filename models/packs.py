@@ -21,7 +21,9 @@ def read_pack(path: Path, *names: str) -> dict[str, np.ndarray]:
         with open(path, "rb") as file:
             data = np.load(file, allow_pickle=False)
             if isinstance(data, np.ndarray):
-                raise PackError(f"{path}: one bare array: write an .npz with numpy.savez(FILE, {names[0]}=pictures)")
+                raise PackError(
+                    f"{path}: one bare array: write an .npz with numpy.savez(FILE, {names[0]}=pictures)"
+                )
             with data:
                 found = {name: data[name] for name in names if name in data}
                 held = _short(", ".join(data.files))
