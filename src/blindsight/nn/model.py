@@ -112,7 +112,7 @@ class Model:
             tensors = load(data)
             graph_json = json.loads(metadata["float"])
         except (SafetensorError, ValueError, RecursionError) as error:
-            raise PlanError(f"truncated or altered model file ({error})") from None
+            raise PlanError(f"truncated or altered model file ({quoted(error)})") from None
         parts: dict[str, dict[str, np.ndarray]] = {"int": {}, "float": {}, "shift": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition("/")
@@ -189,6 +189,11 @@ def check_ints(plan: Plan, ints: Mapping[str, np.ndarray]) -> None:
             raise PlanError(f"tensor {op.bias!r} exceeds 2^30: compile the model again")
 
 
+def quoted(error: Exception) -> str:
+    """One short line of an error that may quote the file."""
+    return " ".join(str(error).split())[:160]
+
+
 def read_metadata(data: bytes) -> dict[str, str]:
     """The metadata of a safetensors file; a pickle or a zip (PyTorch's own formats) is refused by name."""
     if data[8:9] != b"{":  # where a safetensors header begins; its length, before it, may begin with any byte
@@ -206,7 +211,7 @@ def read_metadata(data: bytes) -> dict[str, str]:
         if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
             raise ValueError("its metadata is damaged")
     except (struct.error, ValueError, RecursionError, AttributeError) as error:
-        raise PlanError(f"no model file, or a truncated one ({error})") from None
+        raise PlanError(f"no model file, or a truncated one ({quoted(error)})") from None
     return metadata
 
 

@@ -23,7 +23,7 @@ from safetensors.numpy import load, save
 from blindsight.fixed.rng import Rng, SystemRng, uniform_u32
 
 from .concealed import admit
-from .model import MAX_BYTES, Model, read_metadata
+from .model import MAX_BYTES, Model, quoted, read_metadata
 from .plan import Plan, PlanError, WeightedOp
 
 FORMAT, VERSION = "blindsight-share", "1"
@@ -104,7 +104,7 @@ class ModelShare:
         try:
             tensors = load(data)
         except (SafetensorError, ValueError) as error:
-            raise PlanError(f"truncated or altered share ({error})") from None
+            raise PlanError(f"truncated or altered share ({quoted(error)})") from None
         if not all(name.startswith("share/") for name in tensors):
             raise PlanError("tensors must be named share/...: split the model again")
         named = {name.removeprefix("share/"): value for name, value in tensors.items()}
