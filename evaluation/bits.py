@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blindsight.evaluation.uniform import p_squares
+
 
 @dataclass
 class Bits:
@@ -54,15 +56,10 @@ class Bits:
         """p-value of "every bit that is tossed is a fair coin": the sum of their squared imbalances, two-sided."""
         n = int(self.pictures.sum())
         ones = self.ones.sum(axis=0)[self.tossed]
-        return _p((ones - n / 2) / math.sqrt(n / 4), n)
+        return p_squares((ones - n / 2) / math.sqrt(n / 4), n)
 
     def p_alike(self) -> float:
         """p-value of "no bit tells the two kinds apart": the same of the differences of their shares of ones."""
         n = self.pictures
         share = self.ones[:, self.tossed] / n[:, None]
-        return _p((share[0] - share[1]) / math.sqrt((1 / n[0] + 1 / n[1]) / 4), int(n.min()))
-
-
-def _p(z: np.ndarray, n: int) -> float:
-    variance = 2 * (1 - 1 / n) * z.size  # of the sum of squares of so many bits' z
-    return math.erfc(abs(float((z**2).sum()) - z.size) / math.sqrt(2 * variance))
+        return p_squares((share[0] - share[1]) / math.sqrt((1 / n[0] + 1 / n[1]) / 4), int(n.min()))

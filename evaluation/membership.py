@@ -27,6 +27,7 @@ from blindsight.evaluation.metrics import Result, judge, roc
 from blindsight.evaluation.record import record
 from blindsight.evaluation.target import Shadows, Target, compiled, inner, tensor, train
 from blindsight.evaluation.view import PARTIES, View, joined, some
+from blindsight.he.ingest import DELTA, Q
 
 DEPLOYMENTS = ("cloud-owned", "concealed")
 Progress = Callable[[str, int, int], None]
@@ -145,8 +146,8 @@ def uniformity(view: View) -> dict[str, float]:
     if view.opened:
         out["differences of openings"] = controls.p_repeated(view)
     if view.phase.size:
-        out["v mod q"] = uniform.p_modulo(view.phase, controls.Q, 1 << 10)
-        out["v mod delta"] = uniform.p_modulo(view.phase % controls.DELTA, controls.DELTA)
+        out["v mod q"] = uniform.p_modulo(view.phase, Q, 1 << 10)
+        out["v mod delta"] = uniform.p_modulo(view.phase % DELTA, DELTA)
     return out
 
 

@@ -30,6 +30,12 @@ def p_counts(counts: np.ndarray) -> float:
     return math.erfc(abs(z) / math.sqrt(2))
 
 
+def p_squares(z: np.ndarray, n: int) -> float:
+    """p-value, two-sided, of "these are standard scores of fair coins, each tossed n times": the sum of their squares."""
+    variance = 2 * (1 - 1 / n) * z.size  # of the sum
+    return math.erfc(abs(float((z**2).sum()) - z.size) / math.sqrt(2 * variance))
+
+
 def p_same(a: np.ndarray, b: np.ndarray) -> float:
     """p-value of "two samples of one distribution": Kolmogorov and Smirnov's test, asymptotic (ties make it cautious)."""
     both = np.sort(np.concatenate([a, b]))

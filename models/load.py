@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from blindsight.nn.model import quoted
+
 from .builder import CompileError
 
 
@@ -103,4 +105,4 @@ def _load_quietly(path: Path) -> object:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return quoted(error) or type(error).__name__

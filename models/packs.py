@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from blindsight.nn.model import quoted
+
 
 class PackError(Exception):
     """The file cannot be read; one line that says why."""
@@ -26,7 +28,7 @@ def read_pack(path: Path, *names: str) -> dict[str, np.ndarray]:
                 )
             with data:
                 found = {name: data[name] for name in names if name in data}
-                held = _short(", ".join(data.files))
+                held = quoted(", ".join(data.files))
         if not all(isinstance(array, np.ndarray) for array in found.values()):
             raise ValueError("an entry that is no array")  # numpy gives its bytes
     except FileNotFoundError:
@@ -34,7 +36,7 @@ def read_pack(path: Path, *names: str) -> dict[str, np.ndarray]:
     except PackError:
         raise
     except Exception as error:  # numpy and zipfile raise whatever a damaged file makes them meet
-        why = _short(str(error))
+        why = quoted(error)
         if "pickle" in why:  # numpy's advice is to load it all the same
             why = "no archive, or one of Python objects"
         raise PackError(
@@ -43,8 +45,3 @@ def read_pack(path: Path, *names: str) -> dict[str, np.ndarray]:
     if names[0] not in found:
         raise PackError(f"{path}: no array `{names[0]}` in it (found: {held or 'none'})")
     return found
-
-
-def _short(text: str) -> str:
-    """One line of what may quote the file."""
-    return " ".join(text.split())[:160]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from blindsight.nn.floatnet import FloatGraph
+from blindsight.nn.model import quoted
 
 from .builder import MONOTONIC_HEADS, Builder, CompileError, Sym, refuse
 from .tables import FUNCTIONS, MODULES
@@ -83,9 +84,8 @@ def to_graph(
             program = torch.export.export(module, (torch.zeros(2, *shape),))
         return program.module(check_guards=False), 2
     except Exception as error:
-        text = " ".join(str(error).split())[:200]
         raise CompileError(
-            f"cannot trace {type(module).__name__} ({why}torch.export: {text}): remove control flow that depends on values"
+            f"cannot trace {type(module).__name__} ({why}torch.export: {quoted(error)}): remove control flow that depends on values"
         ) from None
 
 

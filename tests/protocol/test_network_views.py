@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from blindsight.evaluation.record import View, record
-from blindsight.evaluation.uniform import ALARM, p_bytes, p_counts, p_modulo, p_same
+from blindsight.evaluation.uniform import ALARM, p_bytes, p_counts, p_modulo, p_same, p_squares
 from blindsight.he.ingest import DELTA, Q
 from blindsight.models import compile_model
 
@@ -76,10 +76,8 @@ def fixed(rows: np.ndarray) -> np.ndarray:
 
 def p_balanced(rows: np.ndarray) -> float:
     """p-value of "every bit is a fair coin, run by run": the sum over bits of their squared imbalance, two-sided."""
-    runs, count = rows.shape
-    z2 = (rows.sum(axis=0, dtype=np.float64) - runs / 2) ** 2 / (runs / 4)
-    variance = 2 * (1 - 1 / runs)  # of the square of one bit's z
-    return math.erfc(abs(float(z2.sum()) - count) / math.sqrt(2 * variance * count))
+    runs = len(rows)
+    return p_squares((rows.sum(axis=0, dtype=np.float64) - runs / 2) / math.sqrt(runs / 4), runs)
 
 
 SKIP = (0, 1)  # the helper's first message is the manifest: public fields and hashes

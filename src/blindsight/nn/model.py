@@ -189,9 +189,9 @@ def check_ints(plan: Plan, ints: Mapping[str, np.ndarray]) -> None:
             raise PlanError(f"tensor {op.bias!r} exceeds 2^30: compile the model again")
 
 
-def quoted(error: Exception) -> str:
-    """One short line of an error that may quote the file."""
-    return " ".join(str(error).split())[:160]
+def quoted(said: object) -> str:
+    """One short line of an error or a list that may quote the file."""
+    return " ".join(str(said).split())[:200]
 
 
 def read_metadata(data: bytes) -> dict[str, str]:

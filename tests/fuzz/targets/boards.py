@@ -66,7 +66,6 @@ def scenarios(data: bytes) -> None:
 
 
 def _packages() -> list[bytes]:
-
     files = {"main.mpy": b"code"}
     head = {
         "counter": 1,
