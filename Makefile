@@ -8,7 +8,7 @@ APT_BUILD := build-essential python3-dev python3-venv
 APT_DEV := $(APT_BUILD) mosquitto mosquitto-clients postgresql systemd socat valgrind chromium clang clang-format libclang-rt-14-dev \
   qemu-system-arm qemu-system-misc qemu-user gcc-arm-none-eabi libnewlib-arm-none-eabi gcc-riscv64-unknown-elf \
   picolibc-riscv64-unknown-elf gcc-xtensa-lx106 picolibc-xtensa-lx106-elf gcc-aarch64-linux-gnu g++-aarch64-linux-gnu \
-  gcc-arm-linux-gnueabihf
+  gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help dev demo test test-long faults soak scale bench lint docs fuzz lock sbom native clean

@@ -324,6 +324,8 @@ def test_bodies_have_a_pictures_size(server: PageServer) -> None:
     assert ask(server, run, "POST", bytes(783), **own)[0] == 400
     assert ask(server, run, "POST", bytes(785), **own)[0] == 413
     assert ask(server, run, "POST", None, **own, **{"Content-Length": str(1 << 40)})[0] == 413
+    assert ask(server, run, "POST", None, **own, **{"Content-Length": "9" * 5000})[0] == 413
+    assert ask(server, run, "POST", None, **own, **{"Content-Length": "0" * 5000})[0] == 400
     assert ask(server, run, "POST", None, **own, **{"Content-Length": "-1"})[0] == 411
     assert ask(server, run.replace("rlwe", "rsa"), "POST", bytes(784), **own)[0] == 400
     assert ask(server, run.replace("mnist", "none"), "POST", bytes(784), **own)[0] == 400
