@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from blindsight.errors import OneLine
 from blindsight.models.packs import PackError, read_pack
 
 
-class ImagesError(Exception):
+class ImagesError(OneLine):
     """The file cannot be used; one line that says why."""
 
 

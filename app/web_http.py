@@ -24,6 +24,7 @@ from blindsight.app import web_answers
 from blindsight.app.cli import is_users
 from blindsight.app.web_run import Runs
 from blindsight.app.web_stage import Stage
+from blindsight.errors import OneLine, quoted
 
 STATIC = Path(__file__).parent / "web_page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -173,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
         except Exception as error:
             if not (isinstance(error, ValueError) or is_users(error)):
                 raise
-            raise Refuse(HTTPStatus.BAD_REQUEST, " ".join(str(error).split())) from None
+            raise Refuse(HTTPStatus.BAD_REQUEST, quoted(error, OneLine.LIMIT)) from None
 
     def _stream(self, number: str) -> None:
         """Server-sent events from the first on, or after `Last-Event-ID`, to the end of the picture's way."""

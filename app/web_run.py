@@ -11,6 +11,7 @@ import numpy as np
 
 from blindsight.app.web_stage import MODES, Stage
 from blindsight.app.web_views import Views
+from blindsight.errors import OneLine, quoted
 from blindsight.nn import floatnet
 
 KEPT = 8
@@ -87,7 +88,7 @@ class Runs:
             run.say({"event": "end", "who": "owner", "t": time.time()}, last=True)
         except Exception as error:
             run.say(
-                {"event": "error", "who": "owner", "t": time.time(), "why": " ".join(str(error).split())},
+                {"event": "error", "who": "owner", "t": time.time(), "why": quoted(error, OneLine.LIMIT)},
                 last=True,
             )
             if not type(error).__module__.startswith("blindsight."):

@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from blindsight.errors import OneLine
+
 SCALES = {
     "s": 1.0,
     "ms": 1e-3,
@@ -29,7 +31,7 @@ MAX_LINE = 1 << 16
 QUANTITIES = {"time": ("s", "ms", "us"), "current": ("A", "mA", "uA", "nA"), "voltage": ("V", "mV")}
 
 
-class TraceError(Exception):
+class TraceError(OneLine):
     """A trace that cannot be used; one line that names the fix."""
 
 

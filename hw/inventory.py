@@ -15,11 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from blindsight.errors import OneLine
+
 if sys.platform != "win32":  # there nothing is locked: run one command at a time
     import fcntl
 
 
-class InventoryError(Exception):
+class InventoryError(OneLine):
     """The inventory cannot be used; one line that names the fix."""
 
 

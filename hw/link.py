@@ -13,12 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from blindsight.errors import OneLine
 from blindsight.hw.probe import missing, probe
 
 BOARD = Path(__file__).resolve().parent / "board"
 
 
-class LinkError(Exception):
+class LinkError(OneLine):
     """The board did not do what was asked; one line that says what to do next."""
 
 

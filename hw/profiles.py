@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from blindsight.errors import OneLine
+
 HERE = Path(__file__).resolve().parent
 KINDS = ("datasheet", "measured", "ci-bound", "derived", "assumed")
 VIAS = ("pdf", "transcription")  # how a datasheet figure was read
@@ -25,7 +27,7 @@ LARGEST = 1e300  # whole numbers of TOML have no end
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-class ProfileError(Exception):
+class ProfileError(OneLine):
     """A board or profile file that may not be used; names the file, the entry and what it lacks."""
 
 
@@ -140,8 +142,8 @@ def _read(path: Path, what: str) -> dict[str, Any]:
 
 
 def _check_id(name: str) -> str:
-    if not _ID.fullmatch(name):
-        raise ProfileError(f"{name!r} is not a name of a board or profile (a-z, 0-9, -)")
+    if len(name) > 64 or not _ID.fullmatch(name):
+        raise ProfileError(f"{name!r} is not a name of a board or profile (at most 64 of a-z, 0-9, -)")
     return name
 
 

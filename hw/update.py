@@ -20,6 +20,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from blindsight.errors import OneLine
 from blindsight.hw.deploy import APP, ARCHES, STATE_FILES, arch_of, build, fill, state_of, version_of
 from blindsight.hw.link import Link, LinkError
 
@@ -28,7 +29,7 @@ CONTEXT = b"blindsight/1 update"
 LIMIT = 1 << 20
 
 
-class UpdateError(Exception):
+class UpdateError(OneLine):
     """A package or key that may not be used; one line that names the fix."""
 
 

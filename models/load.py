@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from blindsight.nn.model import quoted
+from blindsight.errors import quoted
 
 from .builder import CompileError
 

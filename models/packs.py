@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from blindsight.nn.model import quoted
+from blindsight.errors import OneLine, quoted
 
 
-class PackError(Exception):
+class PackError(OneLine):
     """The file cannot be read; one line that says why."""
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from blindsight.errors import quoted
 from blindsight.nn.floatnet import FloatGraph
-from blindsight.nn.model import quoted
 
 from .builder import MONOTONIC_HEADS, Builder, CompileError, Sym, refuse
 from .tables import FUNCTIONS, MODULES

@@ -12,13 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from blindsight.errors import OneLine
 from blindsight.simulator.cost.band import Band
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 SCALE = {"uA": 1e-3, "kB/s": 1e-3}  # to mA and MB/s
 
 
-class CostError(Exception):
+class CostError(OneLine):
     """Something the model cannot cost; one line that names the fix."""
 
 

@@ -3,7 +3,9 @@
 import importlib.util
 import os
 import random
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,23 @@ def test_damaged_messages(name: str) -> None:
                 seed + seed[:at],
             ):
                 parse(changed)
+
+
+def with_long_names(seed: bytes) -> Iterator[bytes]:
+    """A text seed with one name or string of it, or the number in it, long and unprintable, one after another."""
+    for found in re.finditer(rb'"[^"\n]*"|[a-z_]+(?=\s*[=,\]\n])|\b\d+\b', seed[:2000]):
+        for odd in (b"a" * 3000, b"a\\nb\\u001b[2J", b"a\nb\x1b[2J"):
+            yield seed[: found.start()] + b'"' + odd + b'"' + seed[found.end() :]
+        yield seed[: found.start()] + b"a" * 3000 + seed[found.end() :]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_errors_quote_little(name: str) -> None:
+    """Whatever names and values a text holds: its error is one short printable line (`targets.register`)."""
+    parse, seeds = TARGETS[name]
+    for seed in seeds()[:8]:
+        for changed in with_long_names(seed):
+            parse(changed)
 
 
 @pytest.mark.parametrize("name", [*TARGETS, *fuzz.native_sources()])

@@ -114,9 +114,9 @@ def pools(place: Real) -> list[Path]:
 
 def test_kills_of_device_broker_cloud_and_helper(real: Real) -> None:
     """The real firmware too: one directory, many lives; every frame is answered with its label, under one
-    image id each.
+    image id each. Each further answer brings a kill, so that there is work under way whatever the machine's speed.
     """
-    rng, count = random.Random(3), 12
+    rng, count = random.Random(3), 16
     broker = BrokerAddress(port=real.port)
     folder = real.site.device(
         "board",
@@ -137,10 +137,11 @@ def test_kills_of_device_broker_cloud_and_helper(real: Real) -> None:
 
     device, answers, done = boot(), {}, False
     kills = ["device", "cloud", "device", "broker", "helper", "device", "cloud", "device"]
-    next_kill, deadline = time.monotonic() + 0.5, time.monotonic() + 120
+    planned = len(kills)
+    kill_at, deadline = time.monotonic() + 0.5, time.monotonic() + 120
     while not done:
         assert time.monotonic() < deadline, f"only {sorted(answers)} answered"
-        if kills and time.monotonic() > next_kill:
+        if kills and len(answers) >= planned - len(kills) and time.monotonic() > kill_at:
             victim = kills.pop(0)
             if victim == "device":
                 device.kill()
@@ -149,7 +150,7 @@ def test_kills_of_device_broker_cloud_and_helper(real: Real) -> None:
                 process = getattr(real, victim)
                 process.kill()
                 process.start()
-            next_kill = time.monotonic() + rng.uniform(0.2, 0.9)
+            kill_at = time.monotonic() + rng.uniform(0.05, 0.4)
         try:
             _, _, event = events.get(timeout=0.1)
         except queue.Empty:
@@ -158,7 +159,7 @@ def test_kills_of_device_broker_cloud_and_helper(real: Real) -> None:
             answers.setdefault(event["frame"], set()).add((event["image"], event["index"]))
         done = event["event"] == "done"
     device.stop()
-    assert len(kills) <= 3, "all was over before most of the kills"
+    assert not kills, "all was over before the kills"
     assert sorted(answers) == list(range(count))
     assert all(len(a) == 1 for a in answers.values()), "a frame was answered under two ids"
     assert [next(iter(answers[n]))[1] for n in range(count)] == real.labels[:count].tolist()

@@ -5,10 +5,12 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
+from blindsight.errors import OneLine
+
 Buffer = bytes | bytearray | memoryview | np.ndarray
 
 
-class ChannelError(Exception):
+class ChannelError(OneLine):
     """The link failed or the peer broke the agreement; the channel is closed and cannot be used again."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from blindsight.errors import OneLine
 
-class ClientError(Exception):
+
+class ClientError(OneLine):
     """One line that names the fix."""
 
 

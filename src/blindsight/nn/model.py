@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from ..errors import quoted
 from . import compact
 from .floatnet import FloatGraph
 from .plan import Conv2d, Plan, PlanError, WeightedOp, canonical
@@ -187,11 +188,6 @@ def check_ints(plan: Plan, ints: Mapping[str, np.ndarray]) -> None:
             )
         if np.abs(ints[op.bias].astype(np.int64)).max(initial=0) >= 1 << 30:
             raise PlanError(f"tensor {op.bias!r} exceeds 2^30: compile the model again")
-
-
-def quoted(said: object) -> str:
-    """One short line of an error or a list that may quote the file."""
-    return " ".join(str(said).split())[:200]
 
 
 def read_metadata(data: bytes) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from ..errors import OneLine
 from .geometry import Padding, Pair, output_size
 
 Shape = tuple[int, ...]
@@ -14,7 +15,7 @@ MAX_ELEMENTS = 1 << 24
 MAX_SCALE = 62
 
 
-class PlanError(ValueError):
+class PlanError(OneLine, ValueError):
     """A plan or model file that cannot be used; the message names the fix."""
 
 

@@ -22,8 +22,9 @@ from safetensors.numpy import load, save
 
 from blindsight.fixed.rng import Rng, SystemRng, uniform_u32
 
+from ..errors import quoted
 from .concealed import admit
-from .model import MAX_BYTES, Model, quoted, read_metadata
+from .model import MAX_BYTES, Model, read_metadata
 from .plan import Plan, PlanError, WeightedOp
 
 FORMAT, VERSION = "blindsight-share", "1"

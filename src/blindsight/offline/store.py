@@ -24,12 +24,13 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from blindsight.errors import OneLine
 from blindsight.offline.cursor import Cursor, read_cursor, write_durably
 
 _KEY, _TAG = 32, 16
 
 
-class StoreError(Exception):
+class StoreError(OneLine):
     """The store cannot serve the request; the message says what to do."""
 
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from blindsight.errors import OneLine
+
 T = TypeVar("T")
 
 
-class ConfigError(Exception):
+class ConfigError(OneLine):
     """The file cannot be used; the message names the setting and what it must be."""
 
 

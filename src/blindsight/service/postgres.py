@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from blindsight.errors import OneLine, quoted
 from blindsight.service.database import Cursor, Row, StoreFault, Transaction
 
 try:
@@ -136,7 +137,7 @@ class PostgresDatabase:
         try:
             yield
         except psycopg.Error as error:
-            raise StoreFault(" ".join(str(error).split())) from error
+            raise StoreFault(quoted(error, OneLine.LIMIT)) from error
 
 
 class _Statements:

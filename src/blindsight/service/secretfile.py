@@ -17,6 +17,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from nacl import bindings, exceptions, pwhash
 
+from blindsight.errors import OneLine
 from blindsight.offline.cursor import write_durably
 
 MAGIC = b"BSSEAL1\n"
@@ -31,7 +32,7 @@ PASSES, KIB = 3, 1 << 18  # 256 MiB
 MAX_PASSES, MAX_KIB = 16, 1 << 20
 
 
-class SecretError(Exception):
+class SecretError(OneLine):
     """The file cannot be used; one line that names the fix and holds nothing of the secret."""
 
 

@@ -13,6 +13,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
+from blindsight.errors import OneLine, quoted
 from blindsight.wire import keys
 from blindsight.wire.errors import WireError
 
@@ -32,7 +33,7 @@ class Code(enum.IntEnum):
     LOST = 19
 
 
-class Refused(Exception):
+class Refused(OneLine):
     """The helper declines; `code` and `reason` travel, so the reason holds no secret."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -199,7 +200,9 @@ def parse_request(message: dict[str, Any]) -> Request | None:
 def expect(message: dict[str, Any], op: str) -> dict[str, Any]:
     """`message` if it is an `op`; raises `Refused` where it refuses, else `WireError`."""
     if message.get("op") == "refuse":
-        raise Refused(_int(message.get("code"), 1, 255, "code"), _text(message.get("reason"), "reason")[:200])
+        raise Refused(
+            _int(message.get("code"), 1, 255, "code"), quoted(_text(message.get("reason"), "reason"))
+        )
     if message.get("op") != op:
         raise WireError(f"job message: {str(message.get('op'))[:20]!r} where {op!r} was expected")
     return message

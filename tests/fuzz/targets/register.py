@@ -7,11 +7,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from blindsight.errors import OneLine
+
 ROOT = Path(__file__).parents[3]
 Run = Callable[[bytes], object]
 Seeds = Callable[[], list[bytes]]
 TARGETS: dict[str, tuple[Run, Seeds]] = {}
-LINE = 1200  # no error is longer: it goes into logs and onto terminals
 DEVICE, IMAGE = "cam-1", bytes(range(16))
 
 
@@ -20,9 +21,9 @@ class Finding(AssertionError):
 
 
 def one_line(error: Exception) -> None:
-    """A finding unless the error is one short line."""
+    """A finding unless the error is one short line of printable characters: it goes into logs and onto terminals."""
     text = str(error)
-    if "\n" in text.strip() or len(text) > LINE:
+    if not text.isprintable() or len(text) > OneLine.LIMIT:
         raise Finding(f"an error that is not one line: {text[:200]!r}") from error
 
 
