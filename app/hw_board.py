@@ -109,7 +109,7 @@ def _board(group: typer.Typer) -> None:
         inventory: InventoryOption = Path("inventory.json"),
         wifi: Annotated[str, typer.Option(help="network to join")] = "",
         wifi_password_file: Annotated[
-            Path | None, typer.Option(help="its password, on one line", dir_okay=False)
+            Path | None, typer.Option(help="its password, on one line; mode 0600", dir_okay=False)
         ] = None,
         camera: Annotated[str, typer.Option(help="camera settings as a JSON object")] = "",
         interval_s: Annotated[int | None, typer.Option(min=0, help="seconds between pictures")] = None,
@@ -192,7 +192,14 @@ def _object(text: str) -> dict[str, Any]:
 def _line(path: Path | None) -> str:
     if path is None:
         raise ProvisionError("--wifi goes with --wifi-password-file FILE (an empty file for an open network)")
-    return path.read_text().strip("\r\n")
+    from blindsight.service.secretfile import read_secret
+
+    if path.stat().st_size == 0:
+        return ""
+    try:
+        return read_secret(path).decode().strip("\r\n")
+    except UnicodeDecodeError:
+        raise ProvisionError(f"{path} is no UTF-8 text: write the network's password, on one line") from None
 
 
 def _show_selftest(got: dict[str, Any]) -> None:

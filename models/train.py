@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .packs import PackError, read_pack
 from .zoo.nets import VGG16, CompactResNet, FashionNet, LeNet
 
 
@@ -88,13 +89,15 @@ def read_packs(folder: Path, names: tuple[str, ...], part: str) -> tuple[np.ndar
     """Pictures uint8 (N, H, W, C) and labels int64 (N,) of one part (`train` or `test`) of the packs that
     exist.
     """
-    packs = [np.load(folder / n, allow_pickle=False) for n in names if (folder / n).exists()]
+    wanted = f"x_{part}", f"y_{part}"
+    packs = [read_pack(folder / n, *wanted) for n in names if (folder / n).exists()]
     if not packs:
         raise FileNotFoundError(
             f"none of {', '.join(names)} in {folder}: pass --data DIR or set BLINDSIGHT_DATA"
         )
-    x = np.concatenate([p[f"x_{part}"] for p in packs])
-    y = np.concatenate([p[f"y_{part}"] for p in packs])
+    if not all(wanted[1] in p for p in packs):
+        raise PackError(f"{folder}: a pack without its labels `{wanted[1]}`: take it away, or add them")
+    x, y = (np.concatenate([p[name] for p in packs]) for name in wanted)
     return (x if x.ndim == 4 else x[..., None]), y.astype(np.int64)
 
 

@@ -92,3 +92,28 @@ def test_errors_name_the_fix(words: list[str], hint: str) -> None:
     done = run(*words)
     assert done.exit_code != 0 and done.exception is not None
     assert cli.is_users(done.exception) and hint in str(done.exception)
+
+
+def test_the_network_password_is_kept_from_others(tmp_path: Path) -> None:
+    file = tmp_path / "wifi.txt"
+    words = [
+        "provision",
+        "/dev/x",
+        "--from",
+        str(tmp_path),
+        "--wifi",
+        "net",
+        "--wifi-password-file",
+        str(file),
+    ]
+    for text, mode, hint in (
+        (b"secret\n", 0o644, "chmod 600"),
+        (b"\xff\n", 0o600, "UTF-8"),
+        (b"secret\n", 0o600, "keys device"),
+        (b"", 0o644, "keys device"),  # an open network's
+    ):
+        file.write_bytes(text)
+        file.chmod(mode)
+        done = run(*words)
+        assert done.exit_code != 0 and done.exception is not None
+        assert hint in str(done.exception) and "secret" not in str(done.exception)
