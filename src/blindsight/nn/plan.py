@@ -11,14 +11,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .chain import checked, require
 from .ops import (
     KINDS,
-    MAX_ELEMENTS,
-    MAX_SCALE,
     Add,
     Clip,
     Concat,
@@ -80,7 +79,6 @@ DEPLOYMENTS = ("cloud-owned", "concealed")
 PROBABILITY_SCALE = 14  # of probabilities, by F_Softmax
 MAX_BYTES, MAX_OPS = 1 << 24, 4096
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_TENSOR = re.compile(r"[A-Za-z0-9_.]{1,128}")
 
 
 @dataclass(frozen=True)
@@ -106,39 +104,37 @@ class Plan:
     deployment: str = "cloud-owned"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ops", _checked_ops(self))
-        _require(
+        object.__setattr__(self, "ops", checked(self.ops))
+        require(
             _NAME.fullmatch(self.name) is not None, f"name {self.name!r}: use letters, digits, '.', '_', '-'"
         )
-        _require(
-            self.pixel_format in PIXEL_FORMATS, f"pixel_format must be one of {', '.join(PIXEL_FORMATS)}"
-        )
-        _require(
+        require(self.pixel_format in PIXEL_FORMATS, f"pixel_format must be one of {', '.join(PIXEL_FORMATS)}")
+        require(
             PIXEL_FORMATS[self.pixel_format] == self.channels,
             f"{self.pixel_format} has not {self.channels} channels",
         )
-        _require(
+        require(
             self.ops[0].shape == (self.channels, self.height, self.width),
             "the input operation's shape is not input's",
         )
-        _require(
+        require(
             not self.labels or len(self.labels) == self.classes,
             f"{len(self.labels)} labels for {self.classes} classes",
         )
-        _require(self.reveal.mode in REVEALS, f"reveal mode must be one of {', '.join(REVEALS)}")
+        require(self.reveal.mode in REVEALS, f"reveal mode must be one of {', '.join(REVEALS)}")
         limits = {"top1": (1, 1), "topk": (1, self.classes)}.get(
             self.reveal.mode, (self.classes, self.classes)
         )
-        _require(
+        require(
             limits[0] <= self.reveal.k <= limits[1],
             f"reveal k = {self.reveal.k} does not fit {self.reveal.mode}",
         )
-        _require(
+        require(
             self.reveal.mode != "probabilities"
             or (2 <= self.classes <= 4096 and 6 <= self.output_scale <= 26),
             "probabilities need 2 to 4096 logits of scale 6 to 26",
         )
-        _require(self.deployment in DEPLOYMENTS, f"deployment must be one of {', '.join(DEPLOYMENTS)}")
+        require(self.deployment in DEPLOYMENTS, f"deployment must be one of {', '.join(DEPLOYMENTS)}")
 
     @property
     def classes(self) -> int:
@@ -214,36 +210,32 @@ class Plan:
         """
         item = _parse(text)
         top = {"format", "version", "name", "input", "labels", "reveal", "output_scale", "deployment", "ops"}
-        _require(
+        require(
             isinstance(item, dict) and item.get("format") == FORMAT, f"not a plan: `format` is not {FORMAT!r}"
         )
-        _require(
+        require(
             item.get("version") == VERSION,
             f"plan version {item.get('version')!r}: this program reads {VERSION}",
         )
-        _require(set(item) == top, f"missing or unknown fields {sorted(set(item) ^ top)}")
+        require(set(item) == top, f"missing or unknown fields {sorted(set(item) ^ top)}")
         shape, reveal, labels, ops = item["input"], item["reveal"], item["labels"], item["ops"]
-        _require(
+        require(
             isinstance(shape, dict) and set(shape) == {"height", "width", "channels", "pixel_format"},
             "`input` must hold height, width, channels and pixel_format",
         )
-        _require(isinstance(reveal, dict) and set(reveal) == {"mode", "k"}, "`reveal` must hold mode and k")
+        require(isinstance(reveal, dict) and set(reveal) == {"mode", "k"}, "`reveal` must hold mode and k")
         numbers = (shape["height"], shape["width"], shape["channels"], reveal["k"], item["output_scale"])
-        _require(
+        require(
             all(type(v) is int and abs(v) < 1 << 16 for v in numbers),
             "sizes, k and output_scale must be integers",
         )
         words = (item["name"], item["deployment"], shape["pixel_format"], reveal["mode"])
-        _require(
-            all(type(v) is str for v in words), "name, deployment, pixel_format and mode must be strings"
-        )
-        _require(
+        require(all(type(v) is str for v in words), "name, deployment, pixel_format and mode must be strings")
+        require(
             isinstance(labels, list) and all(type(v) is str for v in labels),
             "`labels` must be a list of strings",
         )
-        _require(
-            isinstance(ops, list) and 2 <= len(ops) <= MAX_OPS, f"`ops` must be a list of 2 to {MAX_OPS}"
-        )
+        require(isinstance(ops, list) and 2 <= len(ops) <= MAX_OPS, f"`ops` must be a list of 2 to {MAX_OPS}")
         plan = Plan(
             name=item["name"],
             height=shape["height"],
@@ -255,9 +247,7 @@ class Plan:
             ops=tuple(op_from_json(o) for o in ops),
             deployment=item["deployment"],
         )
-        _require(
-            item["output_scale"] == plan.output_scale, "output_scale is not the output operation's scale"
-        )
+        require(item["output_scale"] == plan.output_scale, "output_scale is not the output operation's scale")
         return plan
 
 
@@ -287,62 +277,18 @@ def load_plan(path: str | Path) -> Plan:
         raise PlanError(f"{path}: {error}") from None
 
 
-def _checked_ops(plan: Plan) -> tuple[Op, ...]:
-    """Check the operations in order and fill in what is derived from their inputs."""
-    ops = plan.ops
-    _require(
-        len(ops) >= 2 and isinstance(ops[0], Input) and isinstance(ops[-1], Output),
-        "ops must begin with `input` and end with `output`",
-    )
-    made: dict[str, Op] = {}
-    read: set[str] = set()
-    for op in ops:
-        op.require(_TENSOR.fullmatch(op.out) is not None, "tensor names are letters, digits, '_' and '.'")
-        op.require(op.out not in made, "this tensor is written twice")
-        op.require(len(made) == 0 or not isinstance(op, Input), "only the first operation may be `input`")
-        for name in op.inputs:
-            op.require(name in made, f"reads {name!r}, which is not written before")
-            op.require(not isinstance(made[name], Output), "`output` must be the last operation")
-        op.require(
-            1 <= len(op.shape) <= 3 and all(n >= 1 for n in op.shape) and op.size <= MAX_ELEMENTS,
-            f"shape {list(op.shape)} is not usable",
-        )
-        op.require(-MAX_SCALE <= op.scale <= MAX_SCALE, f"scale {op.scale} is out of range")
-        sources = [made[name] for name in op.inputs]
-        if isinstance(op, Conv2d):
-            op = replace(op, in_channels=sources[0].shape[0])
-        elif isinstance(op, Linear):
-            op = replace(op, in_features=sources[0].size)
-        op.check(sources)
-        made[op.out] = op
-        read |= set(op.inputs)
-    idle = sorted(set(made) - read - {ops[-1].out})
-    _require(not idle, f"tensor {idle[0] if idle else ''!r} is never read")
-    weights = [name for op in ops if isinstance(op, WeightedOp) for name in (op.weight, op.bias)]
-    _require(
-        all(_TENSOR.fullmatch(name) for name in weights), "weight names are letters, digits, '_' and '.'"
-    )
-    _require(len(set(weights)) == len(weights), "two operations name the same weight")
-    return tuple(made.values())
-
-
 def _parse(text: str | bytes) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        _require(len({k for k, _ in items}) == len(items), "the same key stands twice in one object")
+        require(len({k for k, _ in items}) == len(items), "the same key stands twice in one object")
         return dict(items)
 
     def constant(name: str) -> Any:
         raise PlanError(f"not a plan: {name} is no number of ours")
 
-    _require(len(text) <= MAX_BYTES, f"a plan is at most {MAX_BYTES} bytes")
+    require(len(text) <= MAX_BYTES, f"a plan is at most {MAX_BYTES} bytes")
     try:
         return json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         if isinstance(error, PlanError):
             raise
         raise PlanError(f"not a plan: no JSON ({error})") from None
-
-
-def _require(holds: bool, why: str) -> None:
-    if not holds:
-        raise PlanError(why)
