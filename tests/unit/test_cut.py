@@ -1,5 +1,6 @@
 """The cut's polynomial products equal the convolution mod 2^32, whatever the shape."""
 
+import itertools
 import random
 
 import numpy as np
@@ -57,7 +58,7 @@ def through_polynomials(cut: Cut, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         np.zeros(cut.batch * cut.conv.out_size, np.uint32),
         np.zeros(cut.batch * cut.conv.out_size, int),
     )
-    for block, tile in cut.steps():
+    for block, tile in itertools.product(cut.blocks, range(cut.tiles)):
         weights, uses = dense(cut, w, block), cut.uses(block, tile)
         listed, outputs = cut.listed(block, tile), cut.outputs(block, tile)
         assert weights.shape == (block.a1 - block.a0, len(uses), cut.n)

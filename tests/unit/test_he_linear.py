@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import blindsight._native as native
-from blindsight.he.error import admit, answer_error, pair_error, weights_error
+from blindsight.he.error import answer_error, pair_error
 from blindsight.he.linear import Evaluator, Scattered, Weights
 from blindsight.he.ring import answer_bytes, encryption_bytes, polynomial_bytes
 from blindsight.he.secret.linear import LayerKey
@@ -28,6 +28,15 @@ class Counted:
     def bytes(self, n: int) -> bytes:
         self.calls += 1
         return hashlib.shake_256(f"{self.name} {self.calls}".encode()).digest(n)
+
+
+def weights_error(params: RingParams, weights: np.ndarray) -> float:
+    """The bound of the worst of several answers; `weights`: integers [A, ...], all that goes into answer a."""
+    flat = np.asarray(weights, np.float64).reshape(len(weights), -1)
+    return max(
+        (answer_error(params, float(np.abs(w).sum()), float(np.sqrt((w * w).sum()))) for w in flat),
+        default=1.0,
+    )
 
 
 @pytest.fixture(params=native.isas())
@@ -239,12 +248,6 @@ def test_bound_of_the_design() -> None:
     pair += 9 * (2 * ((sigma * norm2) ** 2 + 4.0**61 * 4096 / 18)) ** 0.5 / CONCEALED.delta
     assert pair_error(CONCEALED, norm1, norm2) == pytest.approx(pair, rel=1e-9) and pair < 4
     assert pair < 2 * answer_error(CONCEALED, norm1, norm2)
-
-
-def test_layers_with_too_much_error_are_refused() -> None:
-    admit(15.9, 8, "conv1")
-    with pytest.raises(ValueError, match=r"conv1.*16\.1"):
-        admit(16.1, 8, "conv1")
 
 
 def test_wiped_key_serves_no_more() -> None:

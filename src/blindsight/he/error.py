@@ -7,8 +7,6 @@ wrapping add.
 
 import math
 
-import numpy as np
-
 from blindsight.params import RingParams
 from blindsight.params.rings import ERROR_SIGMA
 
@@ -54,29 +52,3 @@ def pair_error(params: RingParams, norm1: float, norm2: float) -> float:
 def _sigma(params: RingParams) -> float:
     """Deviation of an encrypted mask's error: its own, and that of rounding b."""
     return math.sqrt(ERROR_SIGMA**2 + (4.0**params.b_dropped / 12 if params.b_dropped else 0.0))
-
-
-def weights_error(params: RingParams, weights: np.ndarray) -> float:
-    """The bound of the worst of several answers; `weights`: integers [A, ...], all that goes into answer a."""
-    flat = np.asarray(weights, np.float64).reshape(len(weights), -1)
-    return max(
-        (answer_error(params, float(np.abs(w).sum()), float(np.sqrt((w * w).sum()))) for w in flat),
-        default=1.0,
-    )
-
-
-def admit(total: float, f: int, layer: str) -> None:
-    """Refuses a layer whose summed error would reach the bits that count.
-
-    Args:
-        total: the sum of E over all answers added before the next truncation.
-        f: the bits truncated next.
-
-    Raises:
-        ValueError: total exceeds 2^(f-4).
-    """
-    if total > 2.0 ** (f - 4):
-        raise ValueError(
-            f"layer {layer}: the encryption's error may reach {total:.1f} in units of the accumulator, more than "
-            f"2^({f}-4) = {2.0 ** (f - 4):.1f}; give its weights fewer bits or its output scale more"
-        )

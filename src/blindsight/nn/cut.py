@@ -21,7 +21,6 @@ Source: Huang, Lu, Hong, Ding, "Cheetah", USENIX Security 2022, section 3 (coeff
 phases, the tall picture and the shared padding are ours.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -309,9 +308,3 @@ class Cut:
                 element.reshape(-1).astype(np.int32),
             )
         return self._known_tiles[tile]
-
-    def steps(self) -> Iterator[tuple[Block, int]]:
-        """(block, tile) in the order of the wire."""
-        for block in self.blocks:
-            for tile in range(self.tiles):
-                yield block, tile
