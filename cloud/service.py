@@ -41,7 +41,7 @@ class CloudService:
         due = self.ingress.due if self.ingress else threading.Event()
         self._workers = [
             Worker(
-                f"{config.workers.prefix}{i}", config, self._registry, load or Programs(config.workers.threads),
+                f"{config.workers.prefix}{i}", config, self._registry, load or Programs(config.workers.threads, self._registry),
                 self._connect, make_engine or self._engine, self._wake, due, self.metrics, self._log,
             )
             for i in range(config.workers.count)

@@ -137,7 +137,7 @@ class Place:
         wake, due = threading.Event(), threading.Event()
         registry = Registry(self.cloud.models)
         return Worker(
-            "w0", self.cloud, registry, Programs(1), connect, engine, wake, due, metrics, Log("cloud")
+            "w0", self.cloud, registry, Programs(1, registry), connect, engine, wake, due, metrics, Log("cloud")
         )  # fmt: skip
 
 

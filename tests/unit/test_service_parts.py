@@ -1,11 +1,13 @@
 """Settings, logs, metrics, keys, the model registry: the parts of the services that need no network."""
 
+import gc
 import io
 import json
 import logging
 import os
 import sys
 import threading
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from blindsight.app.site import BrokerAddress, Site, SiteError
 from blindsight.app.split import split_into
 from blindsight.channel import PeerClosed, tcp_connect
 from blindsight.cloud.config import CloudConfig
-from blindsight.cloud.models import ModelError, Registry
+from blindsight.cloud.models import ModelError, Registry, Version
 from blindsight.helper.acceptor import Acceptor
 from blindsight.helper.config import HelperConfig, Listen
 from blindsight.helper.keys import KeyFault, Keys, new_master, read_master
@@ -28,6 +30,7 @@ from blindsight.nn.model import plan_path
 from blindsight.nn.plan import PlanError
 from blindsight.service import logs, secretfile
 from blindsight.service.config import ConfigError, load
+from blindsight.service.engine import Program
 from blindsight.service.metrics import Metrics
 from blindsight.service.secretfile import SecretError
 from blindsight.wire import WireError, keys
@@ -340,6 +343,29 @@ def test_registry(tmp_path: Path) -> None:
     assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "models").rglob("*.bsm"))
 
 
+def test_weights_no_longer_served_are_let_go(tmp_path: Path) -> None:
+    from blindsight.cloud.programs import Programs
+
+    registry = Registry(tmp_path / "models")
+    one, retrained, other_plan = (
+        registry.add(kit.toy_model(tmp_path / name, bias=bias, side=side))
+        for name, bias, side in (("a", 0, 4), ("b", 1, 4), ("c", 0, 8))
+    )
+    programs = Programs(1, registry)
+
+    def load(version: Version) -> weakref.ref[Program]:
+        registry.activate("toy", version.id.hex())
+        assert programs(version) is programs(version) and programs(version).version == version.id
+        return weakref.ref(programs(version))
+
+    first, second = load(one), load(retrained)
+    gc.collect()
+    assert first() is None and second() is not None
+    third = load(other_plan)  # beside it: devices of the older plan are still served
+    gc.collect()
+    assert second() is not None and third() is not None
+
+
 def test_shares_of_a_concealed_model(tmp_path: Path) -> None:
     """Both servers name a split alike; a server takes its own share and no other, the helper runs no split
     it lacks.
@@ -357,7 +383,7 @@ def test_shares_of_a_concealed_model(tmp_path: Path) -> None:
     assert registry.serving() == {"toy": {plan.hash: version}} and plans.serving() == {
         "toy": {plan.hash: plan}
     }
-    ours, theirs = CloudPrograms(1)(version), HelperPrograms(1, plans)(plan, version.id)
+    ours, theirs = CloudPrograms(1, registry)(version), HelperPrograms(1, plans)(plan, version.id)
     assert ours.plan.hash == theirs.plan.hash and ours.version == theirs.version
     other = registry.add(Path(two["cloud"]))
     assert other.plan_hash == version.plan_hash and other.id != version.id
