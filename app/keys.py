@@ -1,4 +1,4 @@
-"""`blindsight keys`: everything secret of a set-up. `blindsight model`: which networks it serves."""
+"""`blindsight keys`: everything secret of a set-up."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from blindsight.app import identities, seal
+from blindsight.app import identities, model, seal
 from blindsight.app.certificates import DAYS
 from blindsight.app.identities import PasswordOption, SiteOption, UserOption, credentials
 from blindsight.app.modelfile import find_model
 from blindsight.app.options import JsonOption, answer
 from blindsight.app.site import CLOUD_USER, BrokerAddress, Site, SiteError
-from blindsight.cloud.models import Version
 
 BrokerOnlyOption = Annotated[
     bool,
@@ -27,16 +26,14 @@ BrokerOnlyOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Adds both groups."""
+    """Adds the group, and `model`."""
     keys = typer.Typer(help="Master secret, certificates, devices.", no_args_is_help=True)
     app.add_typer(keys, name="keys")
     _set_up(keys)
     _devices(keys)
     identities.add_to(keys)
     seal.add_to(keys)
-    models = typer.Typer(help="Models a set-up serves, by name.", no_args_is_help=True)
-    app.add_typer(models, name="model")
-    _models(models)
+    model.add_to(app)
 
 
 def _set_up(keys: typer.Typer) -> None:
@@ -232,52 +229,3 @@ def _end(place: Site, name: str, what: str, broker_only: bool, as_json: bool) ->
         text += "; run `blindsight broker config` again and restart the broker"
     found = {"device": name, "epochs_ended": ended, "certificates_revoked": revoked, "store": store}
     answer(as_json, found, f"{name}: {text}\n{rest}")
-
-
-def _told(as_json: bool, version: Version, what: str) -> None:
-    found = {"name": version.name, "version": version.id.hex(), "plan_hash": version.plan_hash.hex()}
-    answer(as_json, found, f"{version.name} {version.id.hex()[:16]} {what}")
-
-
-def _models(models: typer.Typer) -> None:
-    @models.command("add")
-    def add(
-        file: Annotated[str, typer.Argument(help="zoo name, M.bsm, or the folder of a split model")],
-        site: SiteOption,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Install a model at the cloud and its plan at the helper, and activate it."""
-        version = Site(site).add_model(find_model(file))
-        _told(as_json, version, "is active")
-
-    @models.command("activate")
-    def activate(name: str, version: str, site: SiteOption, as_json: JsonOption = False) -> None:
-        """Make an installed version the one in use."""
-        found = Site(site).models.activate(name, version)
-        _told(as_json, found, "is active")
-
-    @models.command("rollback")
-    def rollback(name: str, site: SiteOption, as_json: JsonOption = False) -> None:
-        """Return to the version that was active before."""
-        found = Site(site).models.roll_back(name)
-        _told(as_json, found, "is active again")
-
-    @models.command("list")
-    def list_models(site: SiteOption, as_json: JsonOption = False) -> None:
-        """Installed versions and which is active."""
-        registry = Site(site).models
-        rows = [
-            {
-                "name": name, "version": v.id.hex(), "plan_hash": v.plan_hash.hex(),
-                "active": registry.active(name) == v, "serving": registry.serving()[name].get(v.plan_hash) == v,
-            }
-            for name in registry.names() for v in registry.versions(name)
-        ]  # fmt: skip
-        if as_json:
-            typer.echo(json.dumps({"models": rows}))
-            return
-        table = Table("model", "version", "plan", "active", "serving")
-        for row in rows:
-            marks = ("yes" if row[k] else "" for k in ("active", "serving"))
-            table.add_row(str(row["name"]), str(row["version"])[:16], str(row["plan_hash"])[:16], *marks)
-        Console().print(table)

@@ -20,8 +20,10 @@ from tls_kit import command
 from blindsight.app.certificates import CertificateFault
 from blindsight.app.devicefolder import FolderError
 from blindsight.app.site import Site, SiteError
+from blindsight.app.split import split_into
 from blindsight.client import Client, Refused
 from blindsight.client.identity import load
+from blindsight.cloud.models import ModelError
 from blindsight.hw.provision import ProvisionError, read_directory, settings_of
 from blindsight.nn.plan import PlanError
 from blindsight.service.settings import place_name
@@ -239,6 +241,44 @@ def test_the_plan_is_the_helpers_own(tmp_path: Path) -> None:
     (at.helper / "helper.toml").write_text(text.replace('broker = "localhost"\n', ""))
     with pytest.raises(SiteError, match=r"add a table \[devices\]"):  # a set-up of an older version
         command(*device, "toy")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_each_half_takes_its_part_of_a_model(tmp_path: Path) -> None:
+    """After the hand-out a plain and a split model are installed machine by machine, as on the whole set-up; what would
+    give one server the other's share is refused.
+    """
+    at = hand_out(tmp_path, "--certificates")
+    new, parts = kit.toy_model(tmp_path / "new", side=8), tmp_path / "parts"
+    shares = split_into(kit.toy_model(tmp_path / "hidden", name="hidden"), parts)
+    plan, (cloud, helper) = new.with_suffix(".plan.json"), (Path(shares[w]) for w in ("cloud", "helper"))
+    refused: list[tuple[Path, Path, type[Exception], str]] = [
+        (at.helper, new, PlanError, "holds weights"),
+        (at.helper, cloud, PlanError, "the share of the cloud"),
+        (at.helper, parts, SiteError, r"\*\.helper\.share alone"),
+        (at.cloud, parts, SiteError, r"\*\.cloud\.share alone"),
+        (at.cloud, helper, ModelError, "the share of the helper"),
+        (at.cloud, plan, ModelError, "a plan, not a model"),
+        (at.owner, new, SiteError, "neither server's half"),
+    ]
+    before = [files(getattr(at, who)) for who in ("owner", "helper", "cloud")]
+    for place, source, kind, why in refused:
+        with pytest.raises(kind, match=why):
+            command("model", "add", source, "--site", place)
+    assert [files(getattr(at, who)) for who in ("owner", "helper", "cloud")] == before
+    command("model", "add", new, "--site", at.whole)
+    command("model", "add", parts, "--site", at.whole)
+    for place, source in ((at.helper, plan), (at.cloud, new), (at.helper, helper), (at.cloud, cloud)):
+        told = json.loads(command("model", "add", source, "--site", place, "--json"))
+        assert told["name"] in ("toy", "hidden") and (told["version"] is None) == (place == at.helper)
+    for half, part in ((at.helper, "helper/plans"), (at.cloud, "cloud/models")):
+        assert files(half / part) == files(at.whole / part)
+    assert not (at.cloud / "helper").exists() and not (at.helper / "cloud").exists()
+    assert "hidden.helper.share" not in command("model", "add", new, "--site", at.cloud)
+    assert "*.helper.share" in command("model", "add", cloud, "--site", at.cloud)
 
 
 def test_an_address_is_named_without_its_password() -> None:
