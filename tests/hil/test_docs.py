@@ -69,6 +69,7 @@ class Desk:
         self.labels = floatnet.forward(model.graph, self.x[..., None]).argmax(axis=1)
         (folder / "PICTURES.raw").write_bytes(self.x.tobytes())
         (folder / "wifi.txt").write_text("secret of the net\n")
+        (folder / "wifi.txt").chmod(0o600)
 
     def run(self, command: str, port: str = "", seconds: float = 240) -> str:
         """What it prints; fails with what it said."""
