@@ -337,7 +337,8 @@ class Broker:
                     if self.fault("puback"):
                         break
                     with self._lock:
-                        self.sessions[device].pop(struct.unpack("!H", body)[0], None)
+                        # of a session that a test took away meanwhile, it acknowledges nothing
+                        self.sessions.get(device, {}).pop(struct.unpack("!H", body)[0], None)
                 elif kind == 0xC0:
                     if self.fault("ping"):
                         break
