@@ -10,6 +10,9 @@ import sys
 
 import typer
 
+from blindsight.errors import quoted
+
+MAX_LINE = 2000  # of an error that is not `OneLine`
 # command -> the modules of blindsight.app whose `register(app)` adds it, in the order of the help
 COMMANDS = {
     "infer": ("infer",),
@@ -20,7 +23,7 @@ COMMANDS = {
     "cloud": ("services",),
     "helper": ("services",),
     "keys": ("keys",),
-    "model": ("keys", "split"),
+    "model": ("model", "split"),
     "store": ("store",),
     "broker": ("broker",),
     "hw": ("hw",),
@@ -55,7 +58,7 @@ def main() -> None:
     except Exception as error:
         if not is_users(error):
             raise
-        print(f"blindsight: {' '.join(_words(error).split())}", file=sys.stderr)
+        print(f"blindsight: {quoted(_words(error), MAX_LINE)}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -192,14 +192,9 @@ def _object(text: str) -> dict[str, Any]:
 def _line(path: Path | None) -> str:
     if path is None:
         raise ProvisionError("--wifi goes with --wifi-password-file FILE (an empty file for an open network)")
-    from blindsight.service.secretfile import read_secret
+    from blindsight.service.secretfile import read_text
 
-    if path.stat().st_size == 0:
-        return ""
-    try:
-        return read_secret(path).decode().strip("\r\n")
-    except UnicodeDecodeError:
-        raise ProvisionError(f"{path} is no UTF-8 text: write the network's password, on one line") from None
+    return read_text(path).strip("\r\n") if path.stat().st_size else ""
 
 
 def _show_selftest(got: dict[str, Any]) -> None:

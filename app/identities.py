@@ -14,7 +14,7 @@ from blindsight.app import devicefolder
 from blindsight.app.certificates import DAYS, renew
 from blindsight.app.options import JsonOption, answer
 from blindsight.app.site import Site, SiteError
-from blindsight.service.secretfile import read_secret
+from blindsight.service.secretfile import read_text
 
 SiteOption = Annotated[Path, typer.Option("--site", help="folder of the set-up", file_okay=False)]
 UserOption = Annotated[str, typer.Option(help="the device's account at a broker that has one for it")]
@@ -74,4 +74,4 @@ def credentials(user: str, password_file: Path | None) -> tuple[str | None, str 
         return None, None
     if password_file is None:
         raise SiteError("--user goes with --password-file FILE")
-    return user, read_secret(password_file).decode().strip()
+    return user, read_text(password_file).strip()

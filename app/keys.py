@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from blindsight.app import identities, model, seal
+from blindsight.app import identities, seal
 from blindsight.app.certificates import DAYS
 from blindsight.app.identities import PasswordOption, SiteOption, UserOption, credentials
 from blindsight.app.modelfile import find_model
@@ -26,14 +26,13 @@ BrokerOnlyOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the group, and `model`."""
+    """Adds the group."""
     keys = typer.Typer(help="Master secret, certificates, devices.", no_args_is_help=True)
     app.add_typer(keys, name="keys")
     _set_up(keys)
     _devices(keys)
     identities.add_to(keys)
     seal.add_to(keys)
-    model.add_to(app)
 
 
 def _set_up(keys: typer.Typer) -> None:

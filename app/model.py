@@ -72,7 +72,7 @@ def _told(as_json: bool, done: Installed) -> None:
     answer(as_json, found, done.said)
 
 
-def add_to(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> None:
     """Adds the group."""
     models = typer.Typer(help="Models a set-up serves, by name.", no_args_is_help=True)
     app.add_typer(models, name="model")

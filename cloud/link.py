@@ -18,7 +18,7 @@ from blindsight.cloud.config import Broker
 from blindsight.service.config import ConfigError
 from blindsight.service.logs import Log
 from blindsight.service.metrics import Metrics
-from blindsight.service.secretfile import key_password, read_secret
+from blindsight.service.secretfile import key_password, read_text
 from blindsight.wire import topics
 
 SESSION_S = 14 * 86400  # what the broker keeps for a cloud that is away
@@ -141,7 +141,7 @@ def _password(config: Broker) -> str | None:
     if config.password_file is None:
         return None
     try:
-        return read_secret(config.password_file).decode().strip()
+        return read_text(config.password_file).strip()
     except OSError as error:
         raise ConfigError(f"broker.password_file {config.password_file}: {error.strerror}") from None
 

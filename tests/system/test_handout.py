@@ -277,7 +277,7 @@ def test_each_half_takes_its_part_of_a_model(tmp_path: Path) -> None:
     for half, part in ((at.helper, "helper/plans"), (at.cloud, "cloud/models")):
         assert files(half / part) == files(at.whole / part)
     assert not (at.cloud / "helper").exists() and not (at.helper / "cloud").exists()
-    assert "hidden.helper.share" not in command("model", "add", new, "--site", at.cloud)
+    assert "model add toy.plan.json`" in command("model", "add", new, "--site", at.cloud)
     assert "*.helper.share" in command("model", "add", cloud, "--site", at.cloud)
 
 

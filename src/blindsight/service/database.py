@@ -15,11 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from blindsight.errors import OneLine
+
 Row = Mapping[str, Any]
 Place = Path | str  # a file, or a `postgresql://` address
 
 
-class StoreFault(Exception):
+class StoreFault(OneLine):
     """The store cannot do that now; one line of the database's own."""
 
 

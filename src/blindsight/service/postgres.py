@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from blindsight.errors import OneLine, quoted
 from blindsight.service.database import Cursor, Row, StoreFault, Transaction
 
 try:
@@ -137,7 +136,7 @@ class PostgresDatabase:
         try:
             yield
         except psycopg.Error as error:
-            raise StoreFault(quoted(error, OneLine.LIMIT)) from error
+            raise StoreFault(str(error)) from error
 
 
 class _Statements:

@@ -64,6 +64,14 @@ def read_secret(path: Path, size: int | None = None, passphrase: bytes | None = 
     return data
 
 
+def read_text(path: Path) -> str:
+    """A secret file as text: a password. Raises as `read_secret`, and `SecretError` where it is no UTF-8."""
+    try:
+        return read_secret(path).decode()
+    except UnicodeDecodeError:
+        raise SecretError(f"{path} is no UTF-8 text: write the password into it, on one line") from None
+
+
 def given_passphrase(what: str) -> bytes:
     """The passphrase of the file that $BLINDSIGHT_PASSPHRASE_FILE names."""
     named = os.environ.get(PASSPHRASE_FILE)
